@@ -1,0 +1,4 @@
+//! The state machine.
+/// The state machine.
+#[derive(Debug)]
+pub struct Firmware;

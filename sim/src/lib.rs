@@ -1,0 +1,16 @@
+//! A simulated arm, table and puck that stand in for the hardware behind the same serial bytes.
+//!
+//! From the metal outwards: [`model`] describes an arm, [`params`] how its motors and its table behave, [`world`]
+//! moves them with rigid-body physics and [`servo`] models, and [`device`] puts the firmware in front, so that a
+//! line of bytes is all that a host sees.
+
+pub mod device;
+pub mod model;
+pub mod params;
+pub mod servo;
+pub mod world;
+
+pub use device::Device;
+pub use model::ArmModel;
+pub use params::SimParams;
+pub use world::World;

@@ -1,0 +1,4 @@
+//! params
+/// Parameters.
+#[derive(Debug)]
+pub struct SimParams;

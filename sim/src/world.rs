@@ -1,0 +1,4 @@
+//! world
+/// The world.
+#[derive(Debug)]
+pub struct World;

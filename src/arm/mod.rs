@@ -1,0 +1,55 @@
+//! An arm and its drivers, a driver a file.
+
+use firmware_bridge::{JointCommand, JointLimits, JointState};
+
+/// What a driver's arm can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// Limits that hold whatever the host asks, one a joint.
+    pub limits: Vec<JointLimits>,
+    /// Longest silence of the host before the arm stops by itself, µs; `None` if it never does.
+    pub watchdog_us: Option<u32>,
+}
+
+/// An arm under power only between [`Arm::activate`] and [`Arm::deactivate`].
+pub trait Arm {
+    /// What the arm can do; known once connected.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Holds the present position under power: goal := present, then torque on.
+    ///
+    /// # Errors
+    /// See [`ArmError`]; the power is off.
+    fn activate(&mut self) -> Result<(), ArmError>;
+
+    /// Reads every joint. `stamp_us` of the result is on the host's clock.
+    ///
+    /// # Errors
+    /// See [`ArmError`].
+    fn read(&mut self) -> Result<Reading, ArmError>;
+
+    /// Sends a goal and returns the command that was really sent after the driver's own clamping.
+    ///
+    /// # Errors
+    /// See [`ArmError`].
+    fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError>;
+
+    /// Cuts the power. Idempotent; also on drop.
+    ///
+    /// # Errors
+    /// The power may still be on.
+    fn deactivate(&mut self) -> Result<(), ArmError>;
+}
+
+/// Joint state with the time of its measurement.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// Host's clock when the measurement arrived, µs.
+    pub stamp_us: u64,
+    /// Measured joints.
+    pub joints: JointState,
+}
+
+/// Why an arm did not obey.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmError {}

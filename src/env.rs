@@ -1,0 +1,66 @@
+//! Goal-conditioned environments in Gymnasium's words.
+
+/// What a goal-conditioned policy sees. Task spaces are 3-dimensional positions in the base frame, m.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GoalObservation {
+    /// Task's observation, laid out as the task documents it.
+    pub observation: Vec<f32>,
+    /// What has been achieved (the object's or the fingertip's position).
+    pub achieved_goal: Vec<f32>,
+    /// What shall be achieved.
+    pub desired_goal: Vec<f32>,
+}
+
+/// Sizes of an environment's vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Length of `observation`.
+    pub observation: usize,
+    /// Length of `achieved_goal` and of `desired_goal`.
+    pub goal: usize,
+    /// Length of an action; each number in [−1, 1].
+    pub action: usize,
+}
+
+/// What came of a step, besides the next observation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// Sparse reward: −1 away from the goal, 0 at it.
+    pub reward: f32,
+    /// The task ended for good; never because of success.
+    pub terminated: bool,
+    /// The time limit was reached; the value of the last state is still bootstrapped.
+    pub truncated: bool,
+    /// Whether the goal is achieved now.
+    pub success: bool,
+    /// The action that was carried out after safety filtering; what a learner must train on.
+    pub applied: Vec<f32>,
+    /// Whether the safety filter changed the action.
+    pub intervened: bool,
+}
+
+/// A goal-conditioned environment. Not `Sync`; one thread drives one environment.
+pub trait GoalEnv: Send {
+    /// Sizes of the vectors.
+    fn layout(&self) -> Layout;
+
+    /// Starts an episode drawn from `seed` and writes its first observation into `out`.
+    ///
+    /// # Errors
+    /// The environment's simulator or arm failed.
+    fn reset(&mut self, seed: u64, out: &mut GoalObservation) -> Result<(), EnvError>;
+
+    /// Carries out `action` and writes the next observation into `out`, what came of it into `outcome`.
+    ///
+    /// # Errors
+    /// The environment's simulator or arm failed.
+    fn step(&mut self, action: &[f32], out: &mut GoalObservation, outcome: &mut Outcome) -> Result<(), EnvError>;
+
+    /// Reward for having achieved `achieved` where `desired` was wanted. Pure: depends on nothing else.
+    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32;
+}
+
+/// Why an environment failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EnvError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
