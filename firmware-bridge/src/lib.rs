@@ -3,14 +3,20 @@
 //!
 //! In the order that bytes pass through: [`frame`] cuts a byte stream into checked packets, [`message`] says
 //! what a packet means, [`firmware`] acts on it and drives [`motors`], whose numbers are [`joint`]s.
+//!
+//! `Firmware` on a board needs a clock, a stream of bytes and an implementation of [`Motors`], and nothing else.
 
 #![no_std]
+
+#[cfg(test)]
+extern crate std;
 
 pub mod firmware;
 pub mod frame;
 pub mod joint;
 pub mod message;
 pub mod motors;
+mod trajectory;
 
 pub use firmware::Firmware;
 pub use joint::{JointCommand, JointLimits, JointState, MAX_JOINTS, PerJoint};

@@ -14,12 +14,12 @@ pub enum HostMessage {
         /// The host's [`PROTOCOL_VERSION`].
         version: u16,
     },
-    /// Hold the present position under power. Answered by a state.
+    /// Hold the present position under power; nothing if already active. Feeds the watchdog. Answered by a state.
     Activate {
         /// Echoed in the answer.
         seq: u32,
     },
-    /// Cut the power. Always obeyed. Answered by a state.
+    /// Cut the power. Obeyed in every mode and before any `Hello`; a fault stays latched. Answered by a state.
     Deactivate {
         /// Echoed in the answer.
         seq: u32,
@@ -38,7 +38,7 @@ pub enum HostMessage {
         /// Echoed in the answer.
         seq: u32,
     },
-    /// Leave the fault mode for idle. Answered by a state.
+    /// Leave the fault mode for idle: the power is cut. Answered by a state.
     ClearFault {
         /// Echoed in the answer.
         seq: u32,
@@ -65,13 +65,13 @@ pub enum DeviceMessage {
         seq: u32,
         /// Differs after every reset of the microcontroller.
         boot_id: u32,
-        /// Firmware's clock at the measurement, µs since its boot.
+        /// Firmware's clock at the measurement, µs since its boot; 0 if there was none yet.
         stamp_us: u64,
         /// What the firmware is doing.
         mode: Mode,
         /// Why the message that this answers was not obeyed, if so.
         refused: Option<Refusal>,
-        /// Measured joints.
+        /// Measured joints; empty if there was no measurement yet.
         joints: JointState,
         /// The goal that was last sent to the motors, rad; empty while the power is off.
         sent_rad: PerJoint,
@@ -109,6 +109,10 @@ pub enum Refusal {
     NotFinite,
     /// A goal is outside the joint's limits.
     PositionLimit,
-    /// A goal cannot be reached in the horizon within the joint's velocity limit.
+    /// A goal would be reached too late within the joint's velocity limit; see [`crate::firmware::CATCH_UP_US`].
     VelocityLimit,
+    /// No `Hello` of the same version has come since the firmware started.
+    NoHello,
+    /// The motors did not obey.
+    Motors,
 }
