@@ -11,6 +11,6 @@ pub mod servo;
 pub mod world;
 
 pub use device::Device;
-pub use model::ArmModel;
+pub use model::{ArmModel, ModelError};
 pub use params::SimParams;
 pub use world::World;
