@@ -1,0 +1,132 @@
+//! The learning agent: its networks, their targets and optimisers, and the normaliser.
+
+use super::adam::Adam;
+use super::ddpg::Workspace;
+use super::features;
+use super::hyper::{Hyper, HyperError};
+use super::network::{Network, Output};
+use super::normalizer::Normalizer;
+use crate::env::Layout;
+use rand::Rng;
+
+/// A network with what its learning remembers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Learned {
+    pub(crate) network: Network,
+    pub(crate) target: Network,
+    pub(crate) adam: Adam,
+}
+
+/// Actor, critics, their targets and the normaliser: everything that learning goes on from.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub(crate) hyper: Hyper,
+    pub(crate) layout: Layout,
+    pub(crate) normalizer: Normalizer,
+    pub(crate) actor: Learned,
+    pub(crate) critics: Vec<Learned>,
+    pub(crate) updates: u64,
+    pub(crate) env_steps: u64,
+    /// Updates since this agent was made or loaded.
+    pub(crate) recent_updates: u64,
+    pub(crate) workspace: Option<Box<Workspace>>,
+}
+
+/// Equal in everything that is saved.
+impl PartialEq for Agent {
+    fn eq(&self, other: &Self) -> bool {
+        self.hyper == other.hyper
+            && self.layout == other.layout
+            && self.normalizer == other.normalizer
+            && self.actor == other.actor
+            && self.critics == other.critics
+            && (self.updates, self.env_steps) == (other.updates, other.env_steps)
+    }
+}
+
+impl Agent {
+    /// An untrained agent.
+    ///
+    /// # Errors
+    /// A hyper-parameter is out of range.
+    pub fn new(hyper: Hyper, layout: Layout, rng: &mut impl Rng) -> Result<Self, HyperError> {
+        hyper.check()?;
+        let width = features::width(layout);
+        let mut learned = |input: usize, out: usize, output: Output| {
+            let sizes: Vec<usize> = [input].into_iter().chain(hyper.hidden.iter().copied()).chain([out]).collect();
+            let network = Network::new(&sizes, output, rng);
+            let adam = Adam::new(network.parameters().len());
+            Learned { target: network.clone(), network, adam }
+        };
+        let actor = learned(width, layout.action, Output::Tanh);
+        let count = if hyper.twin_critic { 2 } else { 1 };
+        let critics = (0..count).map(|_| learned(width + layout.action, 1, Output::Linear)).collect();
+        Ok(Self::from_parts(hyper, layout, Normalizer::new(width), actor, critics, 0, 0))
+    }
+
+    pub(crate) fn from_parts(
+        hyper: Hyper,
+        layout: Layout,
+        normalizer: Normalizer,
+        actor: Learned,
+        critics: Vec<Learned>,
+        updates: u64,
+        env_steps: u64,
+    ) -> Self {
+        Self { hyper, layout, normalizer, actor, critics, updates, env_steps, recent_updates: 0, workspace: None }
+    }
+
+    /// Hyper-parameters.
+    pub fn hyper(&self) -> &Hyper {
+        &self.hyper
+    }
+
+    /// Changes the hyper-parameters of what comes next, for example for fine-tuning. The networks' sizes and the
+    /// number of critics stay as they are.
+    ///
+    /// # Errors
+    /// A value is out of range, or would change the networks.
+    pub fn set_hyper(&mut self, hyper: Hyper) -> Result<(), HyperError> {
+        hyper.check()?;
+        if hyper.hidden != self.hyper.hidden {
+            let found = format!("{:?}", hyper.hidden);
+            return Err(HyperError::Range {
+                name: "hidden",
+                found,
+                expected: "the sizes that the agent was made with",
+            });
+        }
+        if hyper.twin_critic != self.hyper.twin_critic {
+            let found = hyper.twin_critic.to_string();
+            return Err(HyperError::Range { name: "twin_critic", found, expected: "what the agent was made with" });
+        }
+        self.hyper = hyper;
+        self.workspace = None;
+        Ok(())
+    }
+
+    /// Sizes of the vectors that the agent deals in.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The networks' input statistics.
+    pub fn normalizer(&self) -> &Normalizer {
+        &self.normalizer
+    }
+
+    /// The network that acts.
+    pub fn actor(&self) -> &Network {
+        &self.actor.network
+    }
+
+    /// Updates so far, over all runs.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Environment steps learned from so far, over all runs.
+    pub fn env_steps(&self) -> u64 {
+        self.env_steps
+    }
+}

@@ -1,0 +1,310 @@
+//! A minibatch of raw transitions, with goals substituted while it is filled.
+
+use super::hindsight::Relabel;
+use super::replay::{ReplayBuffer, Transition};
+use crate::env::Layout;
+use rand::{Rng, RngExt};
+
+/// Rows of transitions, each part row-major. A row has *one* goal, which holds before and after the action, so that
+/// observation and next observation cannot disagree about it; whatever a network makes of the goal (differences,
+/// normalisation) is computed after the substitution.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Sizes of a row's parts.
+    pub layout: Layout,
+    /// What was observed before the action.
+    pub observation: Vec<f32>,
+    /// What had been achieved before the action.
+    pub achieved: Vec<f32>,
+    /// What was observed after the action.
+    pub next_observation: Vec<f32>,
+    /// What had been achieved after the action.
+    pub next_achieved: Vec<f32>,
+    /// The original or the substituted goal.
+    pub goal: Vec<f32>,
+    /// The action that was carried out.
+    pub action: Vec<f32>,
+    /// r(achieved after the action, goal).
+    pub reward: Vec<f32>,
+    /// 1 where the next state's value counts, 0 where the next state is final for good. A time limit is no such end.
+    pub bootstrap: Vec<f32>,
+    /// Rows whose goal was substituted.
+    pub relabelled: usize,
+}
+
+/// The environment's pure reward: `(achieved, desired)`, in this order.
+pub type Reward<'a> = &'a dyn Fn(&[f32], &[f32]) -> f32;
+
+/// A buffer and the share of a batch that is to come from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Where to draw from.
+    pub buffer: &'a ReplayBuffer,
+    /// Share of the batch; shares are relative to their sum, and an empty buffer counts as 0.
+    pub share: f64,
+}
+
+impl Batch {
+    /// Room for `rows` transitions.
+    pub fn new(layout: Layout, rows: usize) -> Self {
+        Self {
+            layout,
+            observation: vec![0.0; rows * layout.observation],
+            achieved: vec![0.0; rows * layout.goal],
+            next_observation: vec![0.0; rows * layout.observation],
+            next_achieved: vec![0.0; rows * layout.goal],
+            goal: vec![0.0; rows * layout.goal],
+            action: vec![0.0; rows * layout.action],
+            reward: vec![0.0; rows],
+            bootstrap: vec![1.0; rows],
+            relabelled: 0,
+        }
+    }
+
+    /// Transitions in it.
+    pub fn rows(&self) -> usize {
+        self.reward.len()
+    }
+
+    /// Draws every row anew. `false`, and nothing done, where all sources are empty.
+    pub fn fill(&mut self, sources: &[Source<'_>], relabel: Relabel, reward: Reward<'_>, rng: &mut impl Rng) -> bool {
+        let weight = |s: &Source<'_>| if s.buffer.transitions() == 0 { 0.0 } else { s.share.max(0.0) };
+        let total: f64 = sources.iter().map(weight).sum();
+        if total <= 0.0 {
+            return false;
+        }
+        self.relabelled = 0;
+        let (rows, mut row, mut sum) = (self.rows(), 0, 0.0);
+        for source in sources {
+            sum += weight(source);
+            let end = (rows as f64 * sum / total).round() as usize;
+            while row < end {
+                // A source with weight holds transitions, so that this never fails to draw.
+                let Some(drawn) = source.buffer.draw(rng) else { break };
+                self.set(row, source.buffer, drawn, relabel, reward, rng);
+                row += 1;
+            }
+        }
+        true
+    }
+
+    fn set(
+        &mut self,
+        row: usize,
+        buffer: &ReplayBuffer,
+        drawn: Transition,
+        relabel: Relabel,
+        reward: Reward<'_>,
+        rng: &mut impl Rng,
+    ) {
+        let before = buffer.frame(drawn.start + drawn.step);
+        let after = buffer.frame(drawn.start + drawn.step + 1);
+        let goal = substitute(buffer, drawn, relabel, rng);
+        self.relabelled += usize::from(goal.is_some());
+        let goal = goal.unwrap_or(before.desired);
+        let put = |to: &mut [f32], from: &[f32]| to[row * from.len()..(row + 1) * from.len()].copy_from_slice(from);
+        put(&mut self.observation, before.observation);
+        put(&mut self.achieved, before.achieved);
+        put(&mut self.next_observation, after.observation);
+        put(&mut self.next_achieved, after.achieved);
+        put(&mut self.goal, goal);
+        put(&mut self.action, before.action);
+        self.reward[row] = reward(after.achieved, goal);
+        self.bootstrap[row] = if drawn.terminated { 0.0 } else { 1.0 };
+    }
+}
+
+/// The goal put in place of the original one, with the probability that `relabel` says.
+fn substitute<'b>(
+    buffer: &'b ReplayBuffer,
+    drawn: Transition,
+    relabel: Relabel,
+    rng: &mut impl Rng,
+) -> Option<&'b [f32]> {
+    if !rng.random_bool(relabel.probability()) {
+        return None;
+    }
+    let frame = match relabel.strategy.goal_index(drawn.step, drawn.length, rng) {
+        Some(index) => drawn.start + index,
+        None => {
+            let other = buffer.draw(rng)?;
+            other.start + other.step + 1
+        }
+    };
+    Some(buffer.frame(frame).achieved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hindsight::Strategy;
+    use super::super::replay::{ReplayError, Trajectory};
+    use super::*;
+    use crate::env::GoalObservation;
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    const LAYOUT: Layout = Layout { observation: 2, goal: 1, action: 1 };
+
+    /// Every number says which episode and step it belongs to: achieved = 1000·episode + step.
+    fn episode(number: usize, steps: usize) -> Trajectory {
+        let seen = |step: usize| GoalObservation {
+            observation: vec![number as f32, step as f32],
+            achieved_goal: vec![(1000 * number + step) as f32],
+            desired_goal: vec![-(number as f32) - 1.0],
+        };
+        let mut episode = Trajectory::new(LAYOUT, steps);
+        episode.begin(&seen(0)).unwrap();
+        for step in 0..steps {
+            episode.push(&[(1000 * number + step) as f32], &seen(step + 1)).unwrap();
+        }
+        episode
+    }
+
+    /// Distinguishes its arguments, so that a wrong order shows.
+    fn reward(achieved: &[f32], desired: &[f32]) -> f32 {
+        achieved[0] * 2.0 - desired[0]
+    }
+
+    fn draw(buffer: &ReplayBuffer, relabel: Relabel, rows: usize, seed: u64) -> Batch {
+        let mut batch = Batch::new(LAYOUT, rows);
+        let source = [Source { buffer, share: 1.0 }];
+        assert!(batch.fill(&source, relabel, &reward, &mut Pcg64Mcg::seed_from_u64(seed)));
+        batch
+    }
+
+    proptest! {
+        #[test]
+        fn rows_belong_together_and_goals_stay_in_their_episode(
+            lengths in prop::collection::vec(1usize..40, 1..30),
+            strategy in prop::sample::select(vec![Strategy::Final, Strategy::Future, Strategy::Episode, Strategy::Random]),
+            seed: u64,
+        ) {
+            // Room for about 100 frames: most cases evict.
+            let mut buffer = ReplayBuffer::new(LAYOUT, 100, 40);
+            for (number, &steps) in lengths.iter().enumerate() {
+                buffer.push(&episode(number, steps)).unwrap();
+            }
+            let batch = draw(&buffer, Relabel { strategy, k: 4 }, 64, seed);
+            for row in 0..64 {
+                let (number, step) = (batch.observation[2 * row] as usize, batch.observation[2 * row + 1] as usize);
+                let mark = (1000 * number + step) as f32;
+                prop_assert_eq!(batch.achieved[row], mark);
+                prop_assert_eq!(batch.action[row], mark);
+                prop_assert_eq!(batch.next_observation[2 * row] as usize, number);
+                prop_assert_eq!(batch.next_observation[2 * row + 1] as usize, step + 1);
+                prop_assert_eq!(batch.next_achieved[row], mark + 1.0);
+                prop_assert!(step < lengths[number]);
+                let goal = batch.goal[row];
+                prop_assert_eq!(batch.reward[row], 2.0 * (mark + 1.0) - goal);
+                if goal >= 0.0 {
+                    let (goal_number, goal_step) = (goal as usize / 1000, goal as usize % 1000);
+                    match strategy {
+                        Strategy::Future => prop_assert!(goal_number == number && goal_step > step),
+                        Strategy::Final => prop_assert!(goal_number == number && goal_step == lengths[number]),
+                        Strategy::Episode => prop_assert!(goal_number == number && goal_step > 0),
+                        Strategy::Random => prop_assert!(goal_step > 0 && goal_step <= lengths[goal_number]),
+                    }
+                } else {
+                    prop_assert_eq!(goal, -(number as f32) - 1.0);
+                }
+            }
+        }
+
+        #[test]
+        fn only_whole_recent_episodes_are_kept(lengths in prop::collection::vec(1usize..40, 1..60)) {
+            let mut buffer = ReplayBuffer::new(LAYOUT, 100, 40);
+            for (number, &steps) in lengths.iter().enumerate() {
+                buffer.push(&episode(number, steps)).unwrap();
+                let kept = buffer.episodes();
+                prop_assert!(kept >= 1);
+                let newest: usize = lengths[number + 1 - kept..=number].iter().sum();
+                prop_assert_eq!(buffer.transitions(), newest);
+                prop_assert!(newest + kept <= 103);
+            }
+            let oldest = lengths.len() - buffer.episodes();
+            let batch = draw(&buffer, Relabel::default(), 200, 9);
+            for row in 0..200 {
+                prop_assert!(batch.observation[2 * row] as usize >= oldest);
+            }
+        }
+    }
+
+    #[test]
+    fn every_transition_is_as_likely_whatever_its_episode() {
+        let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
+        for (number, steps) in [(0, 1), (1, 9), (2, 30)] {
+            buffer.push(&episode(number, steps)).unwrap();
+        }
+        let batch = draw(&buffer, Relabel::NONE, 40_000, 4);
+        let mut counts = std::collections::BTreeMap::new();
+        for row in 0..batch.rows() {
+            *counts.entry(batch.achieved[row] as usize).or_insert(0u32) += 1;
+        }
+        assert_eq!(counts.len(), 40, "{counts:?}");
+        // 1000 expected each, 31 the deviation.
+        assert!(counts.values().all(|&n| (850..1150).contains(&n)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_share_of_substituted_goals_is_k_in_k_plus_one() {
+        let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
+        buffer.push(&episode(0, 50)).unwrap();
+        let batch = draw(&buffer, Relabel::default(), 20_000, 1);
+        let substituted = batch.goal.iter().filter(|&&goal| goal >= 0.0).count();
+        assert_eq!(substituted, batch.relabelled);
+        assert!((15_600..16_400).contains(&substituted), "{substituted}");
+        assert_eq!(draw(&buffer, Relabel::NONE, 1000, 1).relabelled, 0);
+    }
+
+    #[test]
+    fn a_time_limit_is_bootstrapped_through_and_a_real_end_is_not() {
+        let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
+        buffer.push(&episode(0, 5)).unwrap();
+        let mut ended = episode(1, 5);
+        ended.terminate();
+        buffer.push(&ended).unwrap();
+        let batch = draw(&buffer, Relabel::default(), 500, 2);
+        for row in 0..500 {
+            let last_of_ended = batch.next_achieved[row] == 1005.0;
+            assert_eq!(batch.bootstrap[row] == 0.0, last_of_ended);
+        }
+    }
+
+    #[test]
+    fn shares_of_several_buffers_are_kept_and_empty_ones_skipped() {
+        let mut real = ReplayBuffer::new(LAYOUT, 100, 10);
+        let mut simulated = real.clone();
+        let empty = real.clone();
+        real.push(&episode(0, 3)).unwrap();
+        simulated.push(&episode(1, 30)).unwrap();
+        let sources = [
+            Source { buffer: &empty, share: 5.0 },
+            Source { buffer: &real, share: 0.25 },
+            Source { buffer: &simulated, share: 0.75 },
+        ];
+        let mut batch = Batch::new(LAYOUT, 256);
+        let mut rng = Pcg64Mcg::seed_from_u64(0);
+        assert!(batch.fill(&sources, Relabel::default(), &reward, &mut rng));
+        let from_real = (0..256).filter(|row| batch.observation[2 * row] == 0.0).count();
+        assert_eq!(from_real, 64);
+        assert!(!batch.fill(&sources[..1], Relabel::default(), &reward, &mut rng));
+    }
+
+    #[test]
+    fn bad_episodes_are_refused_and_nothing_is_evicted() {
+        let mut buffer = ReplayBuffer::new(LAYOUT, 20, 10);
+        buffer.push(&episode(0, 15)).unwrap();
+        assert_eq!(buffer.push(&episode(1, 0)), Err(ReplayError::Empty));
+        assert!(matches!(buffer.push(&episode(1, 30)), Err(ReplayError::TooLong { steps: 30, .. })));
+        assert_eq!((buffer.episodes(), buffer.transitions()), (1, 15));
+        let mut bad = episode(2, 1);
+        let mut seen =
+            GoalObservation { observation: vec![0.0; 2], achieved_goal: vec![f32::NAN], desired_goal: vec![0.0] };
+        assert_eq!(bad.push(&[0.0], &seen), Err(ReplayError::NotFinite { what: "achieved_goal" }));
+        seen.achieved_goal = vec![0.0, 0.0];
+        let shape = ReplayError::Shape { what: "achieved_goal", expected: 1, found: 2 };
+        assert_eq!(bad.push(&[0.0], &seen), Err(shape));
+        assert_eq!(bad, episode(2, 1));
+    }
+}

@@ -1,0 +1,227 @@
+//! Whole episodes from many environments at once.
+//!
+//! Environments are stepped in groups of [`GROUP`], so that one pass of the actor serves a group; groups run in
+//! parallel. Every environment has its own random numbers, so that neither the number of threads nor the order in
+//! which groups finish changes anything.
+
+use super::actor::Actor;
+use super::agent::Agent;
+use super::replay::{ReplayError, Trajectory};
+use crate::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use rayon::prelude::*;
+
+/// Environments that share a pass of the actor.
+const GROUP: usize = 4;
+/// An episode that has not ended after so many steps never will.
+const ENDLESS_STEPS: usize = 10_000;
+/// The object counts as touched once it has moved by this much, m.
+pub(crate) const CONTACT_M: f32 = 0.005;
+
+/// How actions are chosen while collecting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exploration {
+    /// Uniformly random.
+    Random,
+    /// The policy's, with probability `epsilon` a uniformly random one, else with Gaussian noise.
+    Noisy { epsilon: f32, sigma: f32 },
+}
+
+/// Why episodes could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The environment failed.
+    #[error("environment {env} failed: {source}")]
+    Env {
+        /// Which environment, from 0.
+        env: usize,
+        /// Why.
+        source: EnvError,
+    },
+    /// The environment gave something that cannot be learned from.
+    #[error("environment {env}: {source}")]
+    Replay {
+        /// Which environment, from 0.
+        env: usize,
+        /// What.
+        source: ReplayError,
+    },
+    /// The environment never ends its episode.
+    #[error("environment {env} has not ended its episode after {ENDLESS_STEPS} steps; give it a time limit")]
+    Endless {
+        /// Which environment, from 0.
+        env: usize,
+    },
+}
+
+/// An environment and the episode that it is in.
+struct Worker {
+    number: usize,
+    env: Box<dyn GoalEnv>,
+    rng: Pcg64Mcg,
+    seen: GoalObservation,
+    outcome: Outcome,
+    action: Vec<f32>,
+    episode: Trajectory,
+    report: EpisodeReport,
+    done: bool,
+}
+
+/// What came of an episode.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EpisodeReport {
+    pub(crate) success: bool,
+    /// Whether the object moved by [`CONTACT_M`].
+    pub(crate) contact: bool,
+    /// Steps whose action the safety filter changed.
+    pub(crate) interventions: usize,
+}
+
+struct Group {
+    workers: Vec<Worker>,
+    actor: Actor,
+}
+
+/// Environments that collect episodes.
+pub(crate) struct Collector {
+    groups: Vec<Group>,
+}
+
+impl Collector {
+    /// Takes the environments, which all have the agent's layout; their exploration is drawn from `seed`.
+    pub(crate) fn new(agent: &Agent, envs: Vec<Box<dyn GoalEnv>>, seed: u64) -> Self {
+        let layout = agent.layout();
+        let mut workers = envs.into_iter().enumerate().map(|(number, env)| Worker::new(number, env, layout, seed));
+        let mut groups = Vec::new();
+        loop {
+            let members: Vec<Worker> = workers.by_ref().take(GROUP).collect();
+            if members.is_empty() {
+                return Self { groups };
+            }
+            groups.push(Group { actor: Actor::new(agent, members.len()), workers: members });
+        }
+    }
+
+    /// The environments' reward.
+    pub(crate) fn reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        self.groups[0].workers[0].env.compute_reward(achieved, desired)
+    }
+
+    /// Runs one episode in every environment. Episode seeds are `first_seed`, `first_seed + 1`, …
+    pub(crate) fn collect(&mut self, agent: &Agent, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
+        let run = |group: &mut Group| {
+            group.actor.refresh(agent);
+            group.run(how, first_seed)
+        };
+        // The first error in the environments' order, whichever came first in time.
+        let results: Vec<_> = self.groups.par_iter_mut().with_max_len(1).map(run).collect();
+        results.into_iter().collect()
+    }
+
+    /// The episodes of the last [`Collector::collect`], in the environments' order.
+    pub(crate) fn episodes(&self) -> impl Iterator<Item = (&Trajectory, EpisodeReport)> {
+        self.groups.iter().flat_map(|g| &g.workers).map(|worker| (&worker.episode, worker.report))
+    }
+}
+
+impl Group {
+    fn run(&mut self, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
+        for worker in &mut self.workers {
+            worker.begin(first_seed)?;
+        }
+        while self.workers.iter().any(|worker| !worker.done) {
+            if let Exploration::Noisy { .. } = how {
+                for (row, worker) in self.workers.iter().enumerate() {
+                    self.actor.observe(row, &worker.seen);
+                }
+                let width = self.workers[0].action.len();
+                for (worker, action) in self.workers.iter_mut().zip(self.actor.forward().chunks_exact(width)) {
+                    worker.action.copy_from_slice(action);
+                }
+            }
+            for worker in self.workers.iter_mut().filter(|worker| !worker.done) {
+                worker.step(how)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Worker {
+    fn new(number: usize, env: Box<dyn GoalEnv>, layout: Layout, seed: u64) -> Self {
+        Self {
+            number,
+            env,
+            rng: Pcg64Mcg::seed_from_u64(seed.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(number as u64 + 1))),
+            seen: GoalObservation::default(),
+            outcome: Outcome::default(),
+            action: vec![0.0; layout.action],
+            episode: Trajectory::new(layout, 50),
+            report: EpisodeReport::default(),
+            done: false,
+        }
+    }
+
+    fn begin(&mut self, first_seed: u64) -> Result<(), CollectError> {
+        let env = self.number;
+        let seed = first_seed.wrapping_add(env as u64);
+        self.env.reset(seed, &mut self.seen).map_err(|source| CollectError::Env { env, source })?;
+        self.episode.begin(&self.seen).map_err(|source| CollectError::Replay { env, source })?;
+        self.report = EpisodeReport::default();
+        self.done = false;
+        Ok(())
+    }
+
+    fn step(&mut self, how: Exploration) -> Result<(), CollectError> {
+        let env = self.number;
+        self.explore(how);
+        self.env
+            .step(&self.action, &mut self.seen, &mut self.outcome)
+            .map_err(|source| CollectError::Env { env, source })?;
+        let applied = &self.outcome.applied;
+        self.episode.push(applied, &self.seen).map_err(|source| CollectError::Replay { env, source })?;
+        self.report.interventions += usize::from(self.outcome.intervened || *applied != self.action);
+        self.report.contact |= moved(self.episode.frame(0).achieved, &self.seen.achieved_goal);
+        self.report.success = self.outcome.success;
+        if self.outcome.terminated {
+            self.episode.terminate();
+        }
+        self.done = self.outcome.terminated || self.outcome.truncated;
+        if !self.done && self.episode.steps() >= ENDLESS_STEPS {
+            return Err(CollectError::Endless { env });
+        }
+        Ok(())
+    }
+
+    /// Turns the policy's action into the one that is tried.
+    fn explore(&mut self, how: Exploration) {
+        let epsilon = match how {
+            Exploration::Random => 1.0,
+            Exploration::Noisy { epsilon, .. } => epsilon,
+        };
+        if self.rng.random_bool(f64::from(epsilon)) {
+            self.action.iter_mut().for_each(|a| *a = self.rng.random_range(-1.0..=1.0));
+        } else if let Exploration::Noisy { sigma, .. } = how {
+            for a in &mut self.action {
+                *a = (*a + sigma * gaussian(&mut self.rng)).clamp(-1.0, 1.0);
+            }
+        }
+    }
+}
+
+/// Whether an achieved goal has moved far enough for a contact.
+pub(crate) fn moved(from: &[f32], to: &[f32]) -> bool {
+    distance(from, to) > CONTACT_M
+}
+
+/// Euclidean distance.
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt()
+}
+
+/// A standard normal number (Box and Muller's method; the second of the pair is not kept).
+fn gaussian(rng: &mut Pcg64Mcg) -> f32 {
+    let (u, v): (f32, f32) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * v).cos()
+}

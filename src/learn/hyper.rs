@@ -1,0 +1,153 @@
+//! Everything that can be turned on the learner, in one documented place.
+
+use super::hindsight::Relabel;
+use serde::{Deserialize, Serialize};
+
+/// Hyper-parameters of the learner. The TOML form has the same names; what is left out keeps its default.
+///
+/// ```
+/// let hyper = hindsight::learn::Hyper::from_toml("batch = 512\nrelabel = { strategy = \"final\", k = 4 }")?;
+/// assert_eq!((hyper.batch, hyper.gamma), (512, 0.98));
+/// # Ok::<(), hindsight::learn::HyperError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hyper {
+    /// Widths of the hidden layers of actor and critics. 2×256 learns the pushing tasks; 3×256 costs 1.8 times as much.
+    pub hidden: Vec<usize>,
+    /// Discount a step: 1 − 1/50 for episodes of 50 steps.
+    pub gamma: f32,
+    /// How far target networks follow at each of their updates.
+    pub tau: f32,
+    /// Updates of the networks for one of the target networks.
+    pub target_every: u32,
+    /// Updates of the critics for one of the actor (TD3's delay; 1 is plain DDPG).
+    pub actor_every: u32,
+    /// Adam's learning rate for the actor.
+    pub actor_rate: f64,
+    /// Adam's learning rate for the critics.
+    pub critic_rate: f64,
+    /// Transitions in an update; a multiple of 4 (the batch is cut into four slices whatever the threads).
+    pub batch: usize,
+    /// Weight of the mean squared action in the actor's loss: keeps tanh from saturating.
+    pub action_l2: f32,
+    /// Probability of a uniformly random action while collecting. 0 made every seed fail in public runs.
+    pub epsilon: f32,
+    /// Deviation of the Gaussian noise on the other actions.
+    pub sigma: f32,
+    /// Two critics, the smaller target of which counts (TD3).
+    pub twin_critic: bool,
+    /// How goals are substituted.
+    pub relabel: Relabel,
+    /// Transitions kept; older episodes are evicted.
+    pub replay_transitions: usize,
+    /// Steps with uniformly random actions before the first update.
+    pub warmup_steps: u64,
+    /// Environment steps for each update: fewer learns from fewer steps, more is quicker where steps are cheap.
+    pub steps_per_update: f64,
+    /// Updates of the critics alone before the actor moves, counted from the start of a run (for fine-tuning).
+    pub critic_warmup_updates: u64,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self {
+            hidden: vec![256, 256],
+            gamma: 0.98,
+            tau: 0.05,
+            target_every: 2,
+            actor_every: 1,
+            actor_rate: 1e-3,
+            critic_rate: 1e-3,
+            batch: 256,
+            action_l2: 0.1,
+            epsilon: 0.3,
+            sigma: 0.2,
+            twin_critic: false,
+            relabel: Relabel::default(),
+            replay_transitions: 1_000_000,
+            warmup_steps: 8_000,
+            steps_per_update: 10.0,
+            critic_warmup_updates: 0,
+        }
+    }
+}
+
+/// Why hyper-parameters cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HyperError {
+    /// Not TOML, or a name that does not exist, or a value of the wrong type.
+    #[error("hyper-parameters cannot be read: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// A value outside its range.
+    #[error("{name} = {found} is out of range: expected {expected}")]
+    Range {
+        /// Which hyper-parameter.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+}
+
+impl Hyper {
+    /// Reads the TOML form and checks it.
+    ///
+    /// # Errors
+    /// See [`HyperError`].
+    pub fn from_toml(text: &str) -> Result<Self, HyperError> {
+        let hyper: Self = toml::from_str(text)?;
+        hyper.check()?;
+        Ok(hyper)
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// [`HyperError::Range`] for the first that is outside.
+    pub fn check(&self) -> Result<(), HyperError> {
+        let range = |good: bool, name, found: &dyn std::fmt::Debug, expected| {
+            if good { Ok(()) } else { Err(HyperError::Range { name, found: format!("{found:?}"), expected }) }
+        };
+        let layers = (1..=4).contains(&self.hidden.len()) && self.hidden.iter().all(|w| (1..=1024).contains(w));
+        range(layers, "hidden", &self.hidden, "1 to 4 layers of 1 to 1024")?;
+        range((0.0..1.0).contains(&self.gamma), "gamma", &self.gamma, "0 <= gamma < 1")?;
+        range(self.tau > 0.0 && self.tau <= 1.0, "tau", &self.tau, "0 < tau <= 1")?;
+        range(self.target_every >= 1, "target_every", &self.target_every, "1 or more")?;
+        range(self.actor_every >= 1, "actor_every", &self.actor_every, "1 or more")?;
+        for (name, rate) in [("actor_rate", self.actor_rate), ("critic_rate", self.critic_rate)] {
+            range(rate > 0.0 && rate <= 0.1, name, &rate, "0 < rate <= 0.1")?;
+        }
+        let batch = (4..=65_536).contains(&self.batch) && self.batch.is_multiple_of(4);
+        range(batch, "batch", &self.batch, "a multiple of 4 from 4 to 65536")?;
+        range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;
+        range((0.0..=1.0).contains(&self.epsilon), "epsilon", &self.epsilon, "0 to 1")?;
+        range((0.0..=2.0).contains(&self.sigma), "sigma", &self.sigma, "0 to 2")?;
+        let transitions = (1_000..=100_000_000).contains(&self.replay_transitions);
+        range(transitions, "replay_transitions", &self.replay_transitions, "1000 to 100000000")?;
+        let ratio = (0.01..=10_000.0).contains(&self.steps_per_update);
+        range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_survive_toml() {
+        let hyper = Hyper::default();
+        hyper.check().unwrap();
+        let text = toml::to_string(&hyper).unwrap();
+        assert_eq!(Hyper::from_toml(&text).unwrap(), hyper);
+    }
+
+    #[test]
+    fn a_misspelt_name_and_a_value_out_of_range_are_refused() {
+        assert!(matches!(Hyper::from_toml("gama = 0.9"), Err(HyperError::Toml(_))));
+        for text in ["gamma = 1.0", "batch = 130", "tau = nan", "hidden = []", "steps_per_update = 0.0"] {
+            assert!(matches!(Hyper::from_toml(text), Err(HyperError::Range { .. })), "{text}");
+        }
+    }
+}

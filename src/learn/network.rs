@@ -1,0 +1,231 @@
+//! Multilayer perceptrons over flat buffers, with hand-written gradients.
+//!
+//! The parameters of a network are one flat slice. A layer of `in` inputs and `out` outputs is an `(in + 1) × out`
+//! row-major matrix in it: the weights and, as the last row, the biases. A [`Block`] is a run of such rows, which is
+//! contiguous memory; gradients, optimiser and target updates are worked off a block at a time.
+
+use super::matmul::{Matrix, multiply};
+use rand::{Rng, RngExt};
+use std::ops::Range;
+
+/// What is applied to the last layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing: a value.
+    Linear,
+    /// Hyperbolic tangent: an action in [−1, 1].
+    Tanh,
+}
+
+/// A multilayer perceptron with ReLU between its layers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    sizes: Vec<usize>,
+    output: Output,
+    parameters: Vec<f32>,
+}
+
+/// A run of rows of one layer's matrix: a unit of work on the parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    layer: usize,
+    inputs: usize,
+    outputs: usize,
+    rows: Range<usize>,
+    /// Where the rows lie in the flat parameters.
+    pub(crate) span: Range<usize>,
+}
+
+/// About how many parameters a block holds: a quarter of a 256×256 layer, so that threads can share it.
+const BLOCK_PARAMETERS: usize = 16_384;
+
+/// What a forward and a backward pass over a fixed number of rows leave behind.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    rows: usize,
+    /// Input, then every layer's output.
+    activations: Vec<Vec<f32>>,
+    /// The loss's gradient with respect to the input, then to every layer's sum before its activation function.
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Pass {
+    /// Room for `rows` rows through `network`.
+    pub fn new(network: &Network, rows: usize) -> Self {
+        let buffers: Vec<Vec<f32>> = network.sizes.iter().map(|size| vec![0.0; rows * size]).collect();
+        Self { rows, activations: buffers.clone(), gradients: buffers }
+    }
+
+    /// The rows fed in.
+    pub fn input(&self) -> &[f32] {
+        &self.activations[0]
+    }
+
+    /// The rows to be fed in, row-major.
+    pub fn input_mut(&mut self) -> &mut [f32] {
+        &mut self.activations[0]
+    }
+
+    /// What came out of the last [`Network::forward`].
+    pub fn output(&self) -> &[f32] {
+        &self.activations[self.activations.len() - 1]
+    }
+
+    /// Where the loss's gradient with respect to the output is written before [`Network::backward`].
+    pub fn output_gradient_mut(&mut self) -> &mut [f32] {
+        let last = self.gradients.len() - 1;
+        &mut self.gradients[last]
+    }
+
+    /// The loss's gradient with respect to the input, after a backward pass that was asked for it.
+    pub fn input_gradient(&self) -> &[f32] {
+        &self.gradients[0]
+    }
+}
+
+impl Network {
+    /// A network of layers `sizes[0] → … → sizes[last]`, its weights and biases uniform in ±1/√inputs, as PyTorch
+    /// starts its linear layers; the last layer a tenth of that, so that actions start near 0 and do not saturate.
+    ///
+    /// # Panics
+    /// With fewer than two sizes, or a size of 0.
+    pub fn new(sizes: &[usize], output: Output, rng: &mut impl Rng) -> Self {
+        assert!(sizes.len() >= 2 && sizes.iter().all(|&size| size > 0), "sizes of a network: {sizes:?}");
+        let mut parameters = Vec::with_capacity(parameter_count(sizes));
+        for layer in 0..sizes.len() - 1 {
+            let (inputs, outputs) = (sizes[layer], sizes[layer + 1]);
+            let bound = if layer + 2 == sizes.len() { 0.1 } else { 1.0 } / (inputs as f32).sqrt();
+            parameters.extend((0..(inputs + 1) * outputs).map(|_| rng.random_range(-bound..=bound)));
+        }
+        Self { sizes: sizes.to_vec(), output, parameters }
+    }
+
+    /// A network from its parts; `None` where the number of parameters does not fit the sizes.
+    pub(crate) fn from_parts(sizes: Vec<usize>, output: Output, parameters: Vec<f32>) -> Option<Self> {
+        let fits =
+            sizes.len() >= 2 && sizes.iter().all(|&size| size > 0) && parameters.len() == parameter_count(&sizes);
+        fits.then_some(Self { sizes, output, parameters })
+    }
+
+    /// Widths of the input, of the hidden layers and of the output.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// What is applied to the last layer.
+    pub fn output(&self) -> Output {
+        self.output
+    }
+
+    /// All weights and biases, as laid out in the module's documentation.
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    /// All weights and biases, to be changed.
+    pub fn parameters_mut(&mut self) -> &mut [f32] {
+        &mut self.parameters
+    }
+
+    /// Weights (`in × out`, row-major) and biases of a layer, counted from 0.
+    pub fn layer(&self, layer: usize) -> (&[f32], &[f32]) {
+        let (inputs, outputs) = (self.sizes[layer], self.sizes[layer + 1]);
+        let start = parameter_count(&self.sizes[..=layer]);
+        self.parameters[start..start + (inputs + 1) * outputs].split_at(inputs * outputs)
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.sizes.len() - 1
+    }
+
+    /// The parameters cut into blocks, in order and without gaps.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut start = 0;
+        for layer in 0..self.layers() {
+            let (inputs, outputs) = (self.sizes[layer], self.sizes[layer + 1]);
+            let rows = inputs + 1;
+            let parts = ((rows * outputs + BLOCK_PARAMETERS / 2) / BLOCK_PARAMETERS).clamp(1, rows);
+            let height = rows.div_ceil(parts);
+            for first in (0..rows).step_by(height) {
+                let range = first..rows.min(first + height);
+                let span = start + range.start * outputs..start + range.end * outputs;
+                blocks.push(Block { layer, inputs, outputs, rows: range, span });
+            }
+            start += rows * outputs;
+        }
+        blocks
+    }
+
+    /// Computes every layer's output from [`Pass::input_mut`].
+    pub fn forward(&self, pass: &mut Pass) {
+        for layer in 0..self.layers() {
+            let (inputs, outputs) = (self.sizes[layer], self.sizes[layer + 1]);
+            let (weights, biases) = self.layer(layer);
+            let (before, after) = pass.activations.split_at_mut(layer + 1);
+            let out = &mut after[0];
+            let input = Matrix::new(&before[layer], pass.rows, inputs);
+            multiply(out, input, Matrix::new(weights, inputs, outputs), false);
+            let last = layer + 1 == self.layers();
+            for row in out.chunks_exact_mut(outputs) {
+                if !last {
+                    row.iter_mut().zip(biases).for_each(|(x, b)| *x = (*x + b).max(0.0));
+                } else if self.output == Output::Tanh {
+                    row.iter_mut().zip(biases).for_each(|(x, b)| *x = (*x + b).tanh());
+                } else {
+                    row.iter_mut().zip(biases).for_each(|(x, b)| *x += b);
+                }
+            }
+        }
+    }
+
+    /// Carries [`Pass::output_gradient_mut`] back through the layers, and to the input where `to_input`.
+    ///
+    /// The output's gradient is consumed: afterwards the slot holds that of the last layer's sum.
+    pub fn backward(&self, pass: &mut Pass, to_input: bool) {
+        let layers = self.layers();
+        if self.output == Output::Tanh {
+            let output = &pass.activations[layers];
+            pass.gradients[layers].iter_mut().zip(output).for_each(|(g, y)| *g *= 1.0 - y * y);
+        }
+        for layer in (usize::from(!to_input)..layers).rev() {
+            let (inputs, outputs) = (self.sizes[layer], self.sizes[layer + 1]);
+            let (weights, _) = self.layer(layer);
+            let (before, after) = pass.gradients.split_at_mut(layer + 1);
+            let gradient = Matrix::new(&after[0], pass.rows, outputs);
+            multiply(&mut before[layer], gradient, Matrix::new(weights, inputs, outputs).transposed(), false);
+            if layer > 0 {
+                let activation = &pass.activations[layer];
+                before[layer].iter_mut().zip(activation).for_each(|(g, &y)| *g = if y > 0.0 { *g } else { 0.0 });
+            }
+        }
+    }
+}
+
+impl Block {
+    /// Writes the gradient of these parameters, summed over the rows of all `passes` in their order.
+    pub(crate) fn gradient<'p>(&self, passes: impl Iterator<Item = &'p Pass>, out: &mut [f32]) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let weight_rows = self.rows.start..self.rows.end.min(inputs);
+        let (weights, biases) = out.split_at_mut(weight_rows.len() * outputs);
+        biases.fill(0.0);
+        for (nth, pass) in passes.enumerate() {
+            let gradient = &pass.gradients[self.layer + 1];
+            if !weight_rows.is_empty() {
+                let input = Matrix::new(&pass.activations[self.layer], pass.rows, inputs).columns(weight_rows.clone());
+                multiply(weights, input.transposed(), Matrix::new(gradient, pass.rows, outputs), nth > 0);
+            }
+            if !biases.is_empty() {
+                for row in gradient.chunks_exact(outputs) {
+                    biases.iter_mut().zip(row).for_each(|(b, g)| *b += g);
+                }
+            }
+        }
+    }
+}
+
+/// How many weights and biases layers of these sizes have.
+pub(crate) fn parameter_count(sizes: &[usize]) -> usize {
+    sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
+}

@@ -1,0 +1,286 @@
+//! Collects and learns in turns until a budget is spent.
+//!
+//! A cycle is one episode in every environment, then updates in proportion to the steps taken. The two phases follow
+//! one another and each uses all cores; what is learned depends on the seed alone, not on the number of threads.
+
+use super::agent::Agent;
+use super::batch::{Batch, Source};
+use super::collector::{CollectError, Collector, Exploration};
+use super::ddpg::UpdateReport;
+use super::features;
+use super::hyper::{Hyper, HyperError};
+use super::replay::{ReplayBuffer, ReplayError};
+use crate::env::{GoalEnv, Layout};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// Transitions of a typical episode, to size the buffer by.
+const TYPICAL_EPISODE_STEPS: usize = 50;
+
+/// When to stop. The first limit that is reached counts; a cycle that was begun is finished.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Budget {
+    /// Environment steps of this run.
+    pub env_steps: Option<u64>,
+    /// Time of this run. With this limit, two runs do not end alike.
+    pub wall: Option<Duration>,
+}
+
+/// Where a run stands after a cycle.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Environment steps of this run.
+    pub env_steps: u64,
+    /// Updates of this run.
+    pub updates: u64,
+    /// Episodes of this run.
+    pub episodes: u64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// Environment steps per second of collecting, in this cycle.
+    pub steps_per_s: f64,
+    /// Updates per second of learning, in this cycle; 0 without updates.
+    pub updates_per_s: f64,
+    /// Share of this cycle's episodes that ended at their goal, exploration included.
+    pub success: f64,
+    /// Share of this cycle's episodes in which the object moved by more than 5 mm.
+    pub contact: f64,
+    /// Share of this cycle's steps whose action the safety filter changed.
+    pub intervened: f64,
+    /// Means over this cycle's updates.
+    pub learning: UpdateReport,
+}
+
+/// Why training cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A hyper-parameter is out of range.
+    #[error(transparent)]
+    Hyper(#[from] HyperError),
+    /// No environment was given.
+    #[error("no environment to train in; give at least one, better 16 or more")]
+    NoEnvironment,
+    /// An environment's layout is not the agent's.
+    #[error("environment {env} has {found:?}, the agent {expected:?}; use a policy of the same task")]
+    Layout {
+        /// Which environment, from 0.
+        env: usize,
+        /// The agent's.
+        expected: Layout,
+        /// The environment's.
+        found: Layout,
+    },
+    /// Collecting failed.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// An episode cannot be stored.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The numbers of the networks have left the finite ones.
+    #[error("learning diverged after {updates} updates (a critic's value is not finite); lower the learning rates")]
+    Diverged {
+        /// Updates so far.
+        updates: u64,
+    },
+}
+
+/// An agent, its environments and its memory.
+pub struct Trainer {
+    agent: Agent,
+    collector: Collector,
+    buffer: ReplayBuffer,
+    /// Real episodes and their share of every batch.
+    real: Option<(ReplayBuffer, f64)>,
+    batch: Batch,
+    rng: Pcg64Mcg,
+    envs: u64,
+    next_seed: u64,
+    /// Updates that the steps so far have earned but that have not been made.
+    owed_updates: f64,
+    env_steps: u64,
+    updates: u64,
+    episodes: u64,
+}
+
+impl Trainer {
+    /// Trains from scratch.
+    ///
+    /// # Errors
+    /// A hyper-parameter is out of range, there is no environment, or the environments' layouts differ.
+    pub fn new(hyper: Hyper, envs: Vec<Box<dyn GoalEnv>>, seed: u64) -> Result<Self, TrainError> {
+        let layout = envs.first().ok_or(TrainError::NoEnvironment)?.layout();
+        let agent = Agent::new(hyper, layout, &mut Pcg64Mcg::seed_from_u64(seed))?;
+        Self::resume(agent, envs, seed)
+    }
+
+    /// Goes on with an agent. Its replay buffer starts empty; [`Hyper::warmup_steps`] are then the policy's own noisy
+    /// ones where the agent has learned before, so that the buffer fills with what it does.
+    ///
+    /// # Errors
+    /// There is no environment, or a layout is not the agent's.
+    pub fn resume(agent: Agent, envs: Vec<Box<dyn GoalEnv>>, seed: u64) -> Result<Self, TrainError> {
+        let expected = agent.layout();
+        if envs.is_empty() {
+            return Err(TrainError::NoEnvironment);
+        }
+        for (env, found) in envs.iter().map(|env| env.layout()).enumerate() {
+            if found != expected {
+                return Err(TrainError::Layout { env, expected, found });
+            }
+        }
+        let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6869_6e64_7369_6768);
+        Ok(Self {
+            buffer: ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS),
+            real: None,
+            batch: Batch::new(expected, agent.hyper().batch),
+            envs: envs.len() as u64,
+            next_seed: rng.random(),
+            collector: Collector::new(&agent, envs, rng.random()),
+            agent,
+            rng,
+            owed_updates: 0.0,
+            env_steps: 0,
+            updates: 0,
+            episodes: 0,
+        })
+    }
+
+    /// Draws `share` (0 to 1) of every batch from recorded episodes, of which none is ever evicted. The normaliser
+    /// keeps its statistics.
+    ///
+    /// # Errors
+    /// The episodes' layout is not the agent's.
+    pub fn with_real_episodes(mut self, episodes: ReplayBuffer, share: f64) -> Result<Self, TrainError> {
+        let (expected, found) = (self.agent.layout(), episodes.layout());
+        if expected != found {
+            return Err(ReplayError::Layout { expected, found }.into());
+        }
+        self.real = Some((episodes, share.clamp(0.0, 1.0)));
+        Ok(self)
+    }
+
+    /// The agent as it is now.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Ends the training.
+    pub fn into_agent(self) -> Agent {
+        self.agent
+    }
+
+    /// Runs cycles until the budget is spent or `on_cycle` breaks, and returns where it ended. Can be called again.
+    ///
+    /// # Errors
+    /// An environment failed, gave what cannot be learned from, or learning diverged.
+    pub fn run(
+        &mut self,
+        budget: Budget,
+        mut on_cycle: impl FnMut(&Progress, &Agent) -> ControlFlow<()>,
+    ) -> Result<Progress, TrainError> {
+        let begun = Instant::now();
+        let (first_step, first_update, first_episode) = (self.env_steps, self.updates, self.episodes);
+        loop {
+            let mut progress = self.cycle()?;
+            progress.env_steps = self.env_steps - first_step;
+            progress.updates = self.updates - first_update;
+            progress.episodes = self.episodes - first_episode;
+            progress.elapsed = begun.elapsed();
+            let spent = budget.env_steps.is_some_and(|limit| progress.env_steps >= limit)
+                || budget.wall.is_some_and(|limit| progress.elapsed >= limit);
+            if on_cycle(&progress, &self.agent).is_break() || spent {
+                return Ok(progress);
+            }
+        }
+    }
+
+    fn cycle(&mut self) -> Result<Progress, TrainError> {
+        let mut progress = Progress::default();
+        let begun = Instant::now();
+        let steps = self.collect(&mut progress)?;
+        progress.steps_per_s = steps as f64 / begun.elapsed().as_secs_f64();
+        if self.env_steps <= self.agent.hyper.warmup_steps {
+            return Ok(progress);
+        }
+        self.owed_updates += steps as f64 / self.agent.hyper.steps_per_update;
+        let begun = Instant::now();
+        let made = self.learn(&mut progress)?;
+        progress.updates_per_s = if made == 0 { 0.0 } else { made as f64 / begun.elapsed().as_secs_f64() };
+        Ok(progress)
+    }
+
+    /// One episode in every environment, into the buffer and into the normaliser.
+    fn collect(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
+        let hyper = &self.agent.hyper;
+        let untaught = self.agent.updates == 0 && self.env_steps < hyper.warmup_steps;
+        let how = match untaught {
+            true => Exploration::Random,
+            false => Exploration::Noisy { epsilon: hyper.epsilon, sigma: hyper.sigma },
+        };
+        self.collector.collect(&self.agent, how, self.next_seed)?;
+        self.next_seed = self.next_seed.wrapping_add(self.envs);
+        let mut steps = 0;
+        for (episode, report) in self.collector.episodes() {
+            self.buffer.push(episode)?;
+            observe(&mut self.agent, episode, &mut self.rng);
+            steps += episode.steps();
+            progress.success += f64::from(u8::from(report.success));
+            progress.contact += f64::from(u8::from(report.contact));
+            progress.intervened += report.interventions as f64;
+        }
+        self.agent.normalizer.refresh();
+        progress.success /= self.envs as f64;
+        progress.contact /= self.envs as f64;
+        progress.intervened /= steps as f64;
+        self.env_steps += steps as u64;
+        self.agent.env_steps += steps as u64;
+        self.episodes += self.envs;
+        Ok(steps)
+    }
+
+    /// The updates that are owed.
+    fn learn(&mut self, progress: &mut Progress) -> Result<u64, TrainError> {
+        let due = self.owed_updates as u64;
+        self.owed_updates -= due as f64;
+        let collector = &self.collector;
+        let reward = |achieved: &[f32], desired: &[f32]| collector.reward(achieved, desired);
+        let relabel = self.agent.hyper.relabel;
+        let (real, share) = self.real.as_ref().map_or((None, 0.0), |(buffer, share)| (Some(buffer), *share));
+        let simulated = Source { buffer: &self.buffer, share: 1.0 - share };
+        let sources: Vec<Source<'_>> =
+            real.map(|buffer| Source { buffer, share }).into_iter().chain([simulated]).collect();
+        let mut sum = UpdateReport::default();
+        for _ in 0..due {
+            if !self.batch.fill(&sources, relabel, &reward, &mut self.rng) {
+                break;
+            }
+            let report = self.agent.update(&self.batch);
+            if !report.critic_loss.is_finite() {
+                return Err(TrainError::Diverged { updates: self.agent.updates });
+            }
+            sum.q_mean += report.q_mean / due as f32;
+            sum.critic_loss += report.critic_loss / due as f32;
+            sum.saturation += report.saturation / due as f32;
+        }
+        self.updates += due;
+        progress.learning = sum;
+        Ok(due)
+    }
+}
+
+/// Counts an episode into the normaliser, a step at a time, with goals substituted as often as they are in batches:
+/// the statistics must be those of what the networks will see.
+fn observe(agent: &mut Agent, episode: &super::replay::Trajectory, rng: &mut impl Rng) {
+    let relabel = agent.hyper.relabel;
+    let mut row = vec![0.0; features::width(agent.layout)];
+    for step in 0..episode.steps() {
+        let frame = episode.frame(step);
+        let substituted = rng.random_bool(relabel.probability());
+        let index = substituted.then(|| relabel.strategy.goal_index(step, episode.steps(), rng)).flatten();
+        let goal = index.map_or(frame.desired, |index| episode.frame(index).achieved);
+        features::assemble(frame.observation, frame.achieved, goal, &mut row);
+        agent.normalizer.observe(&row);
+    }
+}
