@@ -1,1 +1,362 @@
-//! episode
+//! The log: what a robot saw, was told and did, one file an episode.
+//!
+//! An episode is the unit of storage: a damaged disk or a killed process costs one episode and not a session, an
+//! episode can be deleted, copied or left out of training by its file name, and the replay buffer evicts by episode
+//! too. [`folder`] names the files, [`writer`] fills one while the arm moves, [`recorder`] keeps the writing off the
+//! control thread, and [`reader`] gives back everything whole in a file, however it ended. What the bytes mean stands in [`wire`].
+//!
+//! A [`Tick`] is written every control period. A policy step is a run of ticks; [`Episode::transitions`] cuts the
+//! ticks into the transitions that a learner trains on.
+
+mod convert;
+pub mod folder;
+pub mod reader;
+pub mod recorder;
+mod scan;
+mod schema;
+pub mod wire;
+pub mod writer;
+
+use firmware_bridge::{JointState, PerJoint};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+pub use folder::Folder;
+pub use reader::{ReadError, Recovered, read};
+pub use recorder::{Pace, RecordError, Recorder};
+pub use writer::WriteError;
+
+/// The most numbers that an observation may have in the log; the Fetch layout has 25.
+pub const MAX_OBSERVATION: usize = 32;
+
+/// A task's observation, held in place so that filling a [`Tick`] allocates nothing.
+pub type Observation = heapless::Vec<f32, MAX_OBSERVATION>;
+
+/// What is known when an episode begins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct EpisodeStart {
+    /// Task's name, such as `push`.
+    pub task: String,
+    /// Arm's name, such as `so101`.
+    pub arm: String,
+    /// Seed from which the episode's goal and the simulator's draws come.
+    pub seed: u64,
+    /// Name of the policy that acts.
+    pub policy: String,
+    /// SHA-256 of the policy's file, lower-case hexadecimal; empty if it has no file.
+    pub policy_sha256: String,
+    /// Program and version that recorded.
+    pub software: String,
+    /// Control period, µs; the time between two ticks.
+    pub control_period_us: u32,
+    /// Control ticks in a policy step.
+    pub ticks_per_step: u32,
+    /// Wanted position of the task's point (puck or fingertip) at the start, base frame, m.
+    pub goal: [f32; 3],
+    /// Distance to the goal within which the task counts as done, m.
+    pub success_radius_m: f32,
+    /// Host's clock at the start, µs.
+    pub stamp_us: u64,
+    /// Unix time at `stamp_us`, µs; `None` in virtual time, where the same seed must give the same bytes.
+    pub wall_us: Option<u64>,
+    /// Anything else worth keeping: randomised parameters, the person's name, the puck's colour.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Everything about one control period.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tick {
+    /// Counts from 0 within the episode, without gaps.
+    pub index: u64,
+    /// Host's monotonic clock when the period really began, µs; not when it should have.
+    pub stamp_us: u64,
+    /// Policy step that this tick belongs to. The last tick of a whole episode of T steps begins step T: it holds
+    /// the final observation and commands nothing.
+    pub step: u32,
+    /// Whether the policy was asked at this tick; its observation is the step's.
+    pub begins_step: bool,
+    /// Task's observation, as the task documents it.
+    pub observation: Observation,
+    /// Filtered position of the task's point, base frame, m.
+    pub achieved_goal: [f32; 3],
+    /// Wanted position of the task's point, base frame, m.
+    pub desired_goal: [f32; 3],
+    /// Action that the policy asked for in this step, each number in [−1, 1].
+    pub requested_action: [f32; 4],
+    /// The part of the step's action that was carried out after safety filtering, as known at this tick. A learner
+    /// trains on the value at the step's last tick.
+    pub applied_action: [f32; 4],
+    /// Joint goal before the safety filter, rad.
+    pub requested_rad: PerJoint,
+    /// Joint goal after the safety filter, rad.
+    pub applied_rad: PerJoint,
+    /// Joint goal that the driver really sent, rad; empty if none was sent.
+    pub sent_rad: PerJoint,
+    /// Measured joints.
+    pub joints: JointState,
+    /// Age of the measured joints at `stamp_us`, µs.
+    pub reading_age_us: u32,
+    /// The tracked object; `None` when the task has none or it has not been seen yet.
+    pub object: Option<ObjectTrack>,
+    /// Which of the safety filter's rules changed the goal, a bit a rule; 0 means none.
+    pub interventions: u32,
+}
+
+/// Where the tracked object is. Base frame; quaternions are [x, y, z, w].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ObjectTrack {
+    /// Position as measured, m.
+    pub raw_position: [f64; 3],
+    /// Orientation as measured.
+    pub raw_orientation: [f64; 4],
+    /// Filtered position at the tick, m.
+    pub position: [f64; 3],
+    /// Filtered orientation at the tick.
+    pub orientation: [f64; 4],
+    /// Filtered velocity, m/s.
+    pub velocity_m_s: [f64; 3],
+    /// Filtered angular velocity, rad/s.
+    pub angular_velocity_rad_s: [f64; 3],
+    /// Age of the measurement at the tick, µs.
+    pub age_us: u32,
+}
+
+/// Something that went wrong while an episode ran.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FaultEvent {
+    /// Host's clock, µs.
+    pub stamp_us: u64,
+    /// What happened, for a person to read.
+    pub what: String,
+}
+
+/// How an episode ended. A file without it was cut off.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EpisodeEnd {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Host's clock at the end, µs.
+    pub stamp_us: u64,
+    /// Whether the goal was achieved at the last step.
+    pub success: bool,
+    /// Policy steps carried out.
+    pub steps: u32,
+    /// Distance between the task's point and the goal at the end, m.
+    pub final_distance_m: f32,
+    /// Ticks that were made but could not be written; 0 unless the reason is [`EndReason::LogOverrun`].
+    pub lost_ticks: u64,
+}
+
+/// Why an episode ended. The discriminants are the wire's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// All steps were carried out.
+    Completed = 1,
+    /// A person stopped it.
+    Stopped = 2,
+    /// The arm or its firmware latched a fault.
+    Fault = 3,
+    /// The port vanished.
+    PortLost = 4,
+    /// The disk could not keep up; the log ends before the episode did.
+    LogOverrun = 5,
+    /// The object was not seen for too long.
+    ObjectLost = 6,
+}
+
+/// An episode in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Episode {
+    /// What was known at the start.
+    pub start: EpisodeStart,
+    /// Ticks in order, indices without gaps.
+    pub ticks: Vec<Tick>,
+    /// What went wrong, in order.
+    pub faults: Vec<FaultEvent>,
+    /// How it ended; `None` if the file was cut off.
+    pub end: Option<EpisodeEnd>,
+}
+
+/// One policy step, borrowed from an [`Episode`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transition<'a> {
+    /// Index of the policy step.
+    pub step: u32,
+    /// Observation before the action.
+    pub observation: &'a [f32],
+    /// What was achieved before the action, m.
+    pub achieved_goal: [f32; 3],
+    /// What was wanted, m.
+    pub desired_goal: [f32; 3],
+    /// Action that the policy asked for.
+    pub requested_action: [f32; 4],
+    /// Action that was carried out; train on this one.
+    pub applied_action: [f32; 4],
+    /// Whether the safety filter changed anything during the step.
+    pub intervened: bool,
+    /// Observation after the action.
+    pub next_observation: &'a [f32],
+    /// What was achieved after the action, m.
+    pub next_achieved_goal: [f32; 3],
+    /// The task's reward for `next_achieved_goal` where `desired_goal` was wanted.
+    pub reward: f32,
+}
+
+impl Episode {
+    /// The ticks that begin a policy step, in order: T + 1 of them in a whole episode of T steps.
+    pub fn step_ticks(&self) -> impl Iterator<Item = &Tick> {
+        self.ticks.iter().filter(|tick| tick.begins_step)
+    }
+
+    /// Whole policy steps in order, with the reward given by the task's pure `reward(achieved, desired)`. A step
+    /// without its successor's observation (the file was cut, the arm was stopped) is not a transition.
+    pub fn transitions<'a>(
+        &'a self,
+        reward: impl Fn(&[f32], &[f32]) -> f32 + 'a,
+    ) -> impl Iterator<Item = Transition<'a>> {
+        self.ticks
+            .chunk_by(|_, next| !next.begins_step)
+            .scan(None::<&'a [Tick]>, |previous, ticks| {
+                let before = previous.replace(ticks);
+                Some(before.map(|before| (before, ticks)))
+            })
+            .flatten()
+            .filter_map(move |(step, next)| {
+                let (first, last, next) = (step.first()?, step.last()?, next.first()?);
+                // Ticks before the first step (the arm settles) begin no step.
+                (first.begins_step && next.begins_step).then(|| Transition {
+                    step: first.step,
+                    observation: &first.observation,
+                    achieved_goal: first.achieved_goal,
+                    desired_goal: first.desired_goal,
+                    requested_action: first.requested_action,
+                    applied_action: last.applied_action,
+                    intervened: step.iter().any(|tick| tick.interventions != 0),
+                    next_observation: &next.observation,
+                    next_achieved_goal: next.achieved_goal,
+                    reward: reward(&next.achieved_goal, &first.desired_goal),
+                })
+            })
+    }
+
+    /// Whether the last whole step ended within `success_radius_m` of its goal; `None` without a whole step.
+    pub fn success(&self) -> Option<bool> {
+        let last = self.transitions(|_, _| 0.0).last()?;
+        let squared: f32 = last.next_achieved_goal.iter().zip(last.desired_goal).map(|(a, d)| (a - d) * (a - d)).sum();
+        Some(squared.sqrt() < self.start.success_radius_m)
+    }
+
+    /// How far the object ever was from where it was first seen, m; 0 without an object. The filtered position
+    /// counts, so that noise of the tracker is not taken for contact.
+    pub fn object_travel_m(&self) -> f64 {
+        let mut seen = self.ticks.iter().filter_map(|tick| tick.object.map(|object| object.position));
+        let Some(first) = seen.next() else { return 0.0 };
+        seen.map(|at| at.iter().zip(first).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()).fold(0.0, f64::max)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An episode of `steps` steps of `per_step` ticks, each number telling where it belongs.
+    pub(crate) fn sample(steps: u32, per_step: u32) -> Episode {
+        let count = u64::from(steps * per_step) + 1;
+        let joints = |k: f32| PerJoint::from_slice(&[k, k + 0.1, k + 0.2, k + 0.3, k + 0.4, k + 0.5]).unwrap();
+        let ticks = (0..count)
+            .map(|index| {
+                let step = (index / u64::from(per_step)) as u32;
+                let x = index as f32;
+                Tick {
+                    index,
+                    stamp_us: 5_000_000 + index * 8_000,
+                    step,
+                    begins_step: index % u64::from(per_step) == 0,
+                    observation: (0..25).map(|i| x + i as f32 / 100.0).collect(),
+                    achieved_goal: [x, 0.0, 0.01],
+                    desired_goal: [0.2, 0.1, 0.01],
+                    requested_action: [step as f32, -0.5, 0.25, -1.0],
+                    applied_action: [x / 10.0, -0.5, 0.2, -1.0],
+                    requested_rad: joints(x),
+                    applied_rad: joints(x + 1.0),
+                    sent_rad: joints(x + 2.0),
+                    joints: JointState {
+                        position_rad: joints(x + 3.0),
+                        velocity_rad_s: joints(0.0),
+                        load: joints(-0.5),
+                    },
+                    reading_age_us: 900,
+                    object: Some(ObjectTrack {
+                        position: [0.2, 0.001 * f64::from(x), 0.01],
+                        age_us: 16_000,
+                        ..Default::default()
+                    }),
+                    interventions: u32::from(index == 1),
+                }
+            })
+            .collect();
+        Episode {
+            start: EpisodeStart {
+                task: "push".into(),
+                arm: "so101".into(),
+                seed: 7,
+                policy: "push.onnx".into(),
+                policy_sha256: "ab".repeat(32),
+                software: "hindsight 0.1.0".into(),
+                control_period_us: 8_000,
+                ticks_per_step: per_step,
+                goal: [0.2, 0.1, 0.01],
+                success_radius_m: 0.03,
+                stamp_us: 5_000_000,
+                wall_us: None,
+                metadata: [("puck".to_owned(), "red".to_owned())].into(),
+            },
+            ticks,
+            faults: Vec::new(),
+            end: Some(EpisodeEnd {
+                reason: EndReason::Completed,
+                stamp_us: 5_000_000 + count * 8_000,
+                success: false,
+                steps,
+                final_distance_m: 0.4,
+                lost_ticks: 0,
+            }),
+        }
+    }
+
+    #[test]
+    fn an_episode_of_t_steps_gives_t_transitions_and_one_more_observation() {
+        let episode = sample(5, 3);
+        let transitions: Vec<_> = episode.transitions(|achieved, _| achieved[0]).collect();
+        assert_eq!((transitions.len(), episode.step_ticks().count()), (5, 6));
+        for (k, transition) in transitions.iter().enumerate() {
+            assert_eq!(transition.step as usize, k);
+            assert_eq!(transition.achieved_goal[0], 3.0 * k as f32);
+            assert_eq!(transition.next_achieved_goal[0], 3.0 * (k + 1) as f32, "the reward is the next state's");
+            assert_eq!(transition.reward, transition.next_achieved_goal[0]);
+            assert_eq!(transition.applied_action[0], (3 * k + 2) as f32 / 10.0, "the step's last tick knows it all");
+            assert_eq!(transition.intervened, k == 0);
+        }
+    }
+
+    #[test]
+    fn a_step_cut_short_is_not_a_transition() {
+        let mut episode = sample(5, 3);
+        episode.ticks.truncate(14);
+        assert_eq!(episode.transitions(|_, _| 0.0).count(), 4);
+        episode.ticks.drain(..1);
+        assert_eq!(episode.transitions(|_, _| 0.0).count(), 3, "ticks before the first step belong to none");
+        episode.ticks.clear();
+        assert_eq!(episode.transitions(|_, _| 0.0).count(), 0);
+        assert_eq!(episode.success(), None);
+    }
+
+    #[test]
+    fn an_untouched_object_has_not_travelled() {
+        let mut episode = sample(2, 3);
+        assert!((episode.object_travel_m() - 0.006).abs() < 1e-12);
+        episode.ticks.iter_mut().for_each(|tick| tick.object = None);
+        assert_eq!(episode.object_travel_m(), 0.0);
+    }
+}

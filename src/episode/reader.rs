@@ -1,0 +1,389 @@
+//! Reads an episode back, however its recording ended.
+
+pub use super::scan::{Damage, DamageKind};
+
+use super::scan::scan;
+use super::wire::{self, Topic};
+use super::{Episode, EpisodeEnd, EpisodeStart, Tick};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read, bytes. An episode of an hour at 125 Hz is a quarter of it.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// An episode with what is known about its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recovered {
+    /// Everything whole in the file.
+    pub episode: Episode,
+    /// Where the file stops making sense; `None` if it is whole. What was read before is right.
+    pub damage: Option<Damage>,
+    /// SHA-256 of the file's bytes, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+impl Recovered {
+    /// Whether the recording is known to be all there: its end was read. (Only the index may be damaged then.)
+    pub fn is_complete(&self) -> bool {
+        self.episode.end.is_some()
+    }
+}
+
+/// Why a file gave no episode at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file has no bytes.
+    #[error("{} is empty: its recording was killed before it began; delete it", .0.display())]
+    Empty(PathBuf),
+    /// The file is far larger than an episode.
+    #[error("{} has {found} bytes, an episode at most {MAX_BYTES}; name an episode file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size, bytes.
+        found: u64,
+    },
+    /// The file does not begin as MCAP does.
+    #[error("{} is not an MCAP file; name an episode file, which is called episode-NUMBER.mcap", .0.display())]
+    Foreign(PathBuf),
+    /// The file is MCAP, but does not begin with an episode's start.
+    #[error("{} is MCAP but not an episode: its first message is not on {}", .0.display(), Topic::Start.name())]
+    NotAnEpisode(PathBuf),
+    /// Nothing whole is left.
+    #[error("{} holds no whole message: {damage}; nothing can be recovered from it", path.display())]
+    NothingWhole {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
+}
+
+/// Reads an episode file.
+///
+/// # Errors
+/// The file is not an episode, or nothing of it is whole. A file that is damaged after its start is not an error:
+/// see [`Recovered::damage`].
+pub fn read(path: &Path) -> Result<Recovered, ReadError> {
+    parse(path, &load(path)?)
+}
+
+/// Reads a file whole, if it may be an episode's.
+pub(super) fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
+    if found > MAX_BYTES {
+        return Err(ReadError::TooLarge { path: path.to_owned(), found });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Reads an episode from the bytes of a file; `path` is only for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
+    let mut parts = Parts::default();
+    let damage = parse_with(path, bytes, |topic, message| parts.take(topic, message))?;
+    let sha256 = sha256_hex(bytes);
+    let Parts { start: Some(start), ticks, faults, end } = parts else {
+        return Err(match damage {
+            Some(damage) => ReadError::NothingWhole { path: path.to_owned(), damage },
+            None => ReadError::NotAnEpisode(path.to_owned()),
+        });
+    };
+    Ok(Recovered { episode: Episode { start, ticks, faults, end }, damage, sha256 })
+}
+
+/// Checks the magic and scans the rest.
+pub(super) fn parse_with(
+    path: &Path,
+    bytes: &[u8],
+    take: impl FnMut(Topic, &[u8]) -> Result<(), DamageKind>,
+) -> Result<Option<Damage>, ReadError> {
+    if bytes.is_empty() {
+        return Err(ReadError::Empty(path.to_owned()));
+    }
+    match bytes.strip_prefix(mcap::MAGIC) {
+        Some(rest) => Ok(scan(rest, mcap::MAGIC.len() as u64, take).err()),
+        None if mcap::MAGIC.starts_with(bytes) => {
+            let size = bytes.len() as u64;
+            Ok(Some(Damage { offset: 0, size, kind: DamageKind::Cut }))
+        }
+        None => Err(ReadError::Foreign(path.to_owned())),
+    }
+}
+
+/// SHA-256 as lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[derive(Default)]
+struct Parts {
+    start: Option<EpisodeStart>,
+    ticks: Vec<Tick>,
+    faults: Vec<super::FaultEvent>,
+    end: Option<EpisodeEnd>,
+}
+
+impl Parts {
+    fn take(&mut self, topic: Topic, bytes: &[u8]) -> Result<(), DamageKind> {
+        use DamageKind::{Corrupt, OutOfPlace};
+        if self.start.is_none() && topic != Topic::Start {
+            return Err(OutOfPlace("it comes before the start"));
+        }
+        if self.end.is_some() {
+            return Err(OutOfPlace("it comes after the end"));
+        }
+        match topic {
+            Topic::Start => {
+                if self.start.is_some() {
+                    return Err(OutOfPlace("it is a second start"));
+                }
+                self.start =
+                    Some(wire::decode::<wire::Start>(topic, bytes).and_then(wire::Start::into_start).ok_or(Corrupt)?);
+            }
+            Topic::Tick => {
+                let tick = wire::decode::<wire::Tick>(topic, bytes).and_then(wire::Tick::into_tick).ok_or(Corrupt)?;
+                if tick.index != self.ticks.len() as u64 {
+                    return Err(OutOfPlace("a tick is missing before it"));
+                }
+                self.ticks.push(tick);
+            }
+            Topic::Fault => {
+                self.faults.push(wire::decode::<wire::Fault>(topic, bytes).ok_or(Corrupt)?.into_fault());
+            }
+            Topic::End => {
+                self.end = Some(wire::decode::<wire::End>(topic, bytes).and_then(wire::End::into_end).ok_or(Corrupt)?);
+            }
+            Topic::Transition => return Err(OutOfPlace("it is of a derived file, not of a recording")),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::episode::tests::sample;
+    use crate::episode::writer::EpisodeFile;
+    use crate::episode::{EndReason, FaultEvent};
+    use proptest::prelude::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    /// A sink that can be looked into, as the operating system would see it.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(episode: &Episode) -> Vec<u8> {
+        let sink = Shared::default();
+        let mut file =
+            EpisodeFile::over(Path::new("test"), Box::new(sink.clone()), &episode.start, &Topic::RECORDED).unwrap();
+        for tick in &episode.ticks {
+            file.tick(tick).unwrap();
+        }
+        for fault in &episode.faults {
+            file.fault(fault).unwrap();
+        }
+        file.finish(episode.end.as_ref()).unwrap();
+        sink.0.lock().unwrap().clone()
+    }
+
+    fn parsed(bytes: &[u8]) -> Result<Recovered, ReadError> {
+        parse(Path::new("test"), bytes)
+    }
+
+    /// `part` is a beginning of `whole`: nothing missing before, nothing changed, nothing made up.
+    fn assert_begins(part: &Episode, whole: &Episode) {
+        assert_eq!(part.start, whole.start);
+        assert_eq!(part.ticks, whole.ticks[..part.ticks.len()]);
+        assert_eq!(part.faults, whole.faults[..part.faults.len()]);
+        assert!(part.end.is_none() || (part.end == whole.end && part.ticks.len() == whole.ticks.len()));
+    }
+
+    #[test]
+    fn what_was_written_is_what_is_read() {
+        let mut episode = sample(3, 10);
+        episode.faults.push(FaultEvent { stamp_us: 6_000_000, what: "the cable came off".into() });
+        episode.start.wall_us = Some(1_700_000_000_000_000);
+        episode.end.as_mut().unwrap().reason = EndReason::PortLost;
+        let bytes = written(&episode);
+        let recovered = parsed(&bytes).unwrap();
+        assert_eq!((recovered.episode, recovered.damage), (episode, None));
+        assert_eq!(recovered.sha256, sha256_hex(&bytes));
+    }
+
+    #[test]
+    fn the_same_episode_gives_the_same_bytes_and_no_ticks_are_fine() {
+        assert_eq!(written(&sample(3, 10)), written(&sample(3, 10)));
+        let mut empty = sample(1, 1);
+        empty.ticks.clear();
+        assert_eq!(parsed(&written(&empty)).unwrap().episode, empty);
+    }
+
+    #[test]
+    fn other_peoples_reader_sees_the_same_messages_at_the_ticks_own_times() {
+        let episode = sample(3, 10);
+        let bytes = written(&episode);
+        let messages: Vec<_> = mcap::MessageStream::new(&bytes).unwrap().map(Result::unwrap).collect();
+        assert_eq!(messages.len(), episode.ticks.len() + 2);
+        for (message, tick) in messages[1..].iter().zip(&episode.ticks) {
+            let schema = message.channel.schema.as_ref().unwrap();
+            assert_eq!((schema.name.as_str(), schema.encoding.as_str()), ("hindsight.v1.Tick", "protobuf"));
+            assert_eq!(message.log_time, tick.stamp_us * 1000);
+            let found = wire::decode::<wire::Tick>(Topic::Tick, &message.data).and_then(wire::Tick::into_tick);
+            assert_eq!(found.as_ref(), Some(tick));
+        }
+        assert!(mcap::Summary::read(&bytes).unwrap().is_some(), "the index is there for seeking");
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_gives_back_every_whole_tick() {
+        let episode = sample(3, 10);
+        let bytes = written(&episode);
+        // Where each tick's bytes end in the file, found by their own unique contents.
+        let mut encoded = Vec::new();
+        let ends: Vec<usize> = episode
+            .ticks
+            .iter()
+            .map(|tick| {
+                wire::encode(Topic::Tick, &wire::Tick::from(tick), &mut encoded);
+                bytes.windows(encoded.len()).position(|window| window == encoded).unwrap() + encoded.len()
+            })
+            .collect();
+        for cut in 0..bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            match parsed(&bytes[..cut]) {
+                Ok(recovered) => {
+                    assert_begins(&recovered.episode, &episode);
+                    assert_eq!(recovered.episode.ticks.len(), whole, "cut at {cut}");
+                    assert!(recovered.damage.is_some(), "cut at {cut}");
+                }
+                Err(ReadError::Empty(_)) => assert_eq!(cut, 0),
+                Err(ReadError::NothingWhole { .. }) => assert_eq!(whole, 0, "cut at {cut}"),
+                Err(other) => panic!("cut at {cut}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_killed_process_loses_less_than_100_ms_of_ticks() {
+        let episode = sample(6, 10);
+        let sink = Shared::default();
+        let mut file =
+            EpisodeFile::over(Path::new("test"), Box::new(sink.clone()), &episode.start, &Topic::RECORDED).unwrap();
+        for (count, tick) in episode.ticks.iter().enumerate() {
+            file.tick(tick).unwrap();
+            // All that a killed process leaves behind is what the sink has now.
+            let left = parsed(&sink.0.lock().unwrap()).unwrap();
+            assert_begins(&left.episode, &episode);
+            let lost_us = (count + 1 - left.episode.ticks.len()) as u64 * 8_000;
+            assert!(lost_us <= 80_000, "{lost_us} µs lost after tick {count}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_or_hopeless_file_is_refused_by_name() {
+        assert!(matches!(parsed(b""), Err(ReadError::Empty(_))));
+        assert!(matches!(parsed(b"PK\x03\x04 not ours"), Err(ReadError::Foreign(_))));
+        assert!(matches!(parsed(mcap::MAGIC), Err(ReadError::NothingWhole { .. })));
+        let mut other = io::Cursor::new(Vec::new());
+        let mut writer = mcap::WriteOptions::new().compression(None).create(&mut other).unwrap();
+        let channel = writer.add_channel(0, "/camera", "json", &Default::default()).unwrap();
+        let header = mcap::records::MessageHeader { channel_id: channel, sequence: 0, log_time: 0, publish_time: 0 };
+        writer.write_to_known_channel(&header, b"{}").unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        assert!(matches!(parsed(&other.into_inner()), Err(ReadError::NotAnEpisode(_))));
+        assert!(matches!(read(Path::new("does/not/exist.mcap")), Err(ReadError::Io { .. })));
+    }
+
+    #[test]
+    fn an_episode_with_a_hole_ends_at_the_hole() {
+        let mut episode = sample(3, 10);
+        episode.ticks.remove(20);
+        let recovered = parsed(&written(&episode)).unwrap();
+        assert_eq!(recovered.episode.ticks.len(), 20);
+        assert!(matches!(recovered.damage, Some(Damage { kind: DamageKind::OutOfPlace(_), .. })));
+        assert!(!recovered.is_complete());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn flipped_bits_never_panic_and_never_invent(flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8u8), 1..6), cut in any::<Option<prop::sample::Index>>()) {
+            let episode = sample(3, 10);
+            let mut bytes = written(&episode);
+            for (at, bit) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(recovered) = parsed(&bytes) {
+                assert_begins(&recovered.episode, &episode);
+            }
+        }
+
+        #[test]
+        fn any_bytes_after_the_magic_never_panic(tail in prop::collection::vec(any::<u8>(), 0..400), keep in any::<prop::sample::Index>()) {
+            let episode = sample(2, 5);
+            let whole = written(&episode);
+            let mut bytes = whole[..keep.index(whole.len())].to_vec();
+            bytes.extend(tail);
+            if let Ok(recovered) = parsed(&bytes) {
+                assert_begins(&recovered.episode, &episode);
+            }
+        }
+
+        #[test]
+        fn any_tick_survives_the_file(numbers in prop::collection::vec(any::<f32>(), 0..=32), joints in prop::collection::vec(any::<f32>(), 0..=8), step in any::<u32>(), bits in any::<u32>(), stamp_us in 0..u64::MAX / 1000, has_object in any::<bool>()) {
+            let mut episode = sample(1, 1);
+            episode.ticks.truncate(1);
+            let tick = &mut episode.ticks[0];
+            tick.observation = crate::episode::Observation::from_slice(&numbers).unwrap();
+            tick.sent_rad = firmware_bridge::PerJoint::from_slice(&joints).unwrap();
+            (tick.step, tick.interventions, tick.stamp_us) = (step, bits, stamp_us);
+            if !has_object {
+                tick.object = None;
+            }
+            let found = parsed(&written(&episode)).unwrap();
+            // NaN differs from itself, so bits are compared through the encoding.
+            let encoded = |tick: &Tick| {
+                let mut out = Vec::new();
+                wire::encode(Topic::Tick, &wire::Tick::from(tick), &mut out);
+                out
+            };
+            prop_assert_eq!(encoded(&found.episode.ticks[0]), encoded(&episode.ticks[0]));
+            prop_assert!(found.damage.is_none());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Fills one episode file, on whatever thread it is called.
+
+use super::wire::{self, Topic};
+use super::{EpisodeEnd, EpisodeStart, FaultEvent, Tick, schema};
+use mcap::records::MessageHeader;
+use mcap::write::NoSeek;
+use mcap::{McapError, WriteOptions, Writer};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Span of the ticks in one chunk, µs: what a killed process may lose, with room to 100 ms for the writer's thread
+/// to wake up.
+pub const CHUNK_US: u64 = 80_000;
+
+/// Name of the program in the file's header.
+const LIBRARY: &str = concat!("hindsight-arm ", env!("CARGO_PKG_VERSION"));
+
+/// Larger than any chunk, so that a chunk and its index reach the operating system in one write.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Why an episode could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file is there already; nothing was changed.
+    #[error("{} exists already and is not overwritten; name another file or folder", .0.display())]
+    Exists(PathBuf),
+    /// The file could not be created.
+    #[error("cannot create {}: {source}; name a folder that exists and can be written to", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file could not be written to its end.
+    #[error("cannot write {} after {ticks} ticks: {source}; what was written before can be read: free some space \
+             and record again", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Ticks handed to the file before the error.
+        ticks: u64,
+        /// What went wrong.
+        source: McapError,
+    },
+    /// The thread that writes ended unexpectedly.
+    #[error("the thread that writes {} panicked; what was written before can be read", .0.display())]
+    Panicked(PathBuf),
+}
+
+/// An episode file being written. Dropping it leaves a readable file without an end.
+pub struct EpisodeFile {
+    path: PathBuf,
+    mcap: Writer<NoSeek<BufWriter<Box<dyn Write + Send>>>>,
+    channels: BTreeMap<&'static str, (u16, u32)>,
+    start_us: u64,
+    wall_us: Option<u64>,
+    ticks: u64,
+    /// Stamp of the first tick that the operating system does not have yet.
+    unflushed_since_us: Option<u64>,
+    /// Time between two ticks, µs; the next tick is foreseen so that a chunk never spans more than [`CHUNK_US`].
+    period_us: u64,
+    bytes: Vec<u8>,
+}
+
+/// Creates `path`, and fails if it is there already.
+pub(super) fn create_new(path: &Path) -> Result<File, WriteError> {
+    OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => WriteError::Exists(path.to_owned()),
+        _ => WriteError::Create { path: path.to_owned(), source },
+    })
+}
+
+impl EpisodeFile {
+    /// Creates the file and writes the start, which is with the operating system when this returns.
+    ///
+    /// # Errors
+    /// The file exists, or cannot be created or written.
+    pub fn create(path: &Path, start: &EpisodeStart, topics: &[Topic]) -> Result<Self, WriteError> {
+        let file = create_new(path)?;
+        Self::over(path, Box::new(file), start, topics)
+    }
+
+    /// Writes to any sink; `path` is only for messages.
+    pub(super) fn over(
+        path: &Path,
+        sink: Box<dyn Write + Send>,
+        start: &EpisodeStart,
+        topics: &[Topic],
+    ) -> Result<Self, WriteError> {
+        let failed = |source| WriteError::Write { path: path.to_owned(), ticks: 0, source };
+        // Without seeking, a chunk is put together in memory and is never on the disk without its length.
+        let options = WriteOptions::new().library(LIBRARY).compression(None).chunk_size(None).disable_seeking(true);
+        let sink = NoSeek::new(BufWriter::with_capacity(BUFFER_BYTES, sink));
+        let mut mcap = options.create(sink).map_err(failed)?;
+        let mut channels = BTreeMap::new();
+        for topic in topics {
+            let (name, descriptor) = schema::of(*topic);
+            let schema = mcap.add_schema(&name, "protobuf", &descriptor).map_err(failed)?;
+            let channel = mcap.add_channel(schema, topic.name(), "protobuf", &BTreeMap::new()).map_err(failed)?;
+            channels.insert(topic.name(), (channel, 0));
+        }
+        let mut file = Self {
+            path: path.to_owned(),
+            mcap,
+            channels,
+            start_us: start.stamp_us,
+            wall_us: start.wall_us,
+            ticks: 0,
+            unflushed_since_us: None,
+            period_us: start.control_period_us.into(),
+            bytes: Vec::new(),
+        };
+        file.message(Topic::Start, start.stamp_us, &wire::Start::from(start))?;
+        file.flush()?;
+        Ok(file)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a tick.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn tick(&mut self, tick: &Tick) -> Result<(), WriteError> {
+        self.message(Topic::Tick, tick.stamp_us, &wire::Tick::from(tick))?;
+        self.ticks += 1;
+        let since_us = *self.unflushed_since_us.get_or_insert(tick.stamp_us);
+        if tick.stamp_us.saturating_sub(since_us) + self.period_us >= CHUNK_US {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a fault, at once.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn fault(&mut self, fault: &FaultEvent) -> Result<(), WriteError> {
+        self.message(Topic::Fault, fault.stamp_us, &wire::Fault::from(fault))?;
+        self.flush()
+    }
+
+    /// Whether something is not with the operating system yet.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.unflushed_since_us.is_some()
+    }
+
+    /// Closes the chunk and hands it to the operating system.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        self.unflushed_since_us = None;
+        let (path, ticks) = (&self.path, self.ticks);
+        self.mcap.flush().map_err(|source| WriteError::Write { path: path.clone(), ticks, source })
+    }
+
+    /// Writes the end and the index.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn finish(mut self, end: Option<&EpisodeEnd>) -> Result<(), WriteError> {
+        if let Some(end) = end {
+            self.message(Topic::End, end.stamp_us, &wire::End::from(end))?;
+        }
+        self.flush()?;
+        let failed = |source| WriteError::Write { path: self.path.clone(), ticks: self.ticks, source };
+        self.mcap.finish().map_err(failed)?;
+        self.mcap.into_inner().into_inner().flush().map_err(|source| failed(source.into()))
+    }
+
+    fn message(&mut self, topic: Topic, stamp_us: u64, message: &impl prost::Message) -> Result<(), WriteError> {
+        let failed = |source| WriteError::Write { path: self.path.clone(), ticks: self.ticks, source };
+        wire::encode(topic, message, &mut self.bytes);
+        let known = self.channels.get_mut(topic.name());
+        let (channel_id, sequence) = known.ok_or_else(|| failed(McapError::UnknownChannel(0, 0)))?;
+        let time_us = match self.wall_us {
+            Some(wall_us) => wall_us.saturating_add(stamp_us.saturating_sub(self.start_us)),
+            None => stamp_us,
+        };
+        let time_ns = time_us.saturating_mul(1000);
+        let header =
+            MessageHeader { channel_id: *channel_id, sequence: *sequence, log_time: time_ns, publish_time: time_ns };
+        *sequence = sequence.wrapping_add(1);
+        self.mcap.write_to_known_channel(&header, &self.bytes).map_err(failed)
+    }
+}
