@@ -2,27 +2,34 @@
 //!
 //! In the order that data passes through: episodes are stored whole ([`replay`]), drawn into a [`batch`] with goals
 //! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
-//! ([`ddpg`], over [`network`] and [`adam`]). The [`trainer`] turns the wheel.
+//! ([`ddpg`], over [`network`] and [`adam`]). The [`trainer`] turns the wheel,
+//! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy.
 
 pub mod actor;
 pub mod adam;
 pub mod agent;
 pub mod batch;
+pub mod checkpoint;
 mod collector;
 pub mod ddpg;
 mod descent;
+pub mod evaluate;
 pub mod features;
 pub mod hindsight;
 pub mod hyper;
 mod matmul;
 pub mod network;
 pub mod normalizer;
+pub mod onnx;
 pub mod replay;
 pub mod trainer;
 
 pub use actor::Actor;
 pub use agent::Agent;
+pub use checkpoint::CheckpointError;
 pub use collector::CollectError;
+pub use evaluate::{Comparison, Evaluation, evaluate};
 pub use hindsight::{Relabel, Strategy};
 pub use hyper::{Hyper, HyperError};
+pub use onnx::PolicyCard;
 pub use trainer::{Budget, Progress, TrainError, Trainer};

@@ -229,3 +229,112 @@ impl Block {
 pub(crate) fn parameter_count(sizes: &[usize]) -> usize {
     sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    /// The same network by its definition, in f64: outputs of all rows.
+    fn reference(network: &Network, parameters: &[f64], input: &[f64]) -> Vec<f64> {
+        let mut out = Vec::new();
+        for row in input.chunks_exact(network.sizes[0]) {
+            let (mut x, mut start) = (row.to_vec(), 0);
+            for layer in 0..network.layers() {
+                let (inputs, outputs) = (network.sizes[layer], network.sizes[layer + 1]);
+                let weight = |i: usize, j: usize| parameters[start + i * outputs + j];
+                let sum = |j: usize| weight(inputs, j) + (0..inputs).map(|i| x[i] * weight(i, j)).sum::<f64>();
+                let function = |y: f64| match (layer + 1 == network.layers(), network.output) {
+                    (false, _) => y.max(0.0),
+                    (true, Output::Tanh) => y.tanh(),
+                    (true, Output::Linear) => y,
+                };
+                let next = (0..outputs).map(|j| function(sum(j))).collect();
+                start += (inputs + 1) * outputs;
+                x = next;
+            }
+            out.extend(x);
+        }
+        out
+    }
+
+    /// A loss with a gradient that differs for every output: Σ cₙ·yₙ + yₙ²/2.
+    fn loss(outputs: &[f64]) -> f64 {
+        outputs.iter().enumerate().map(|(n, y)| (0.3 - 0.1 * (n % 7) as f64) * y + 0.5 * y * y).sum()
+    }
+
+    fn check(output: Output) {
+        let mut rng = Pcg64Mcg::seed_from_u64(11);
+        let rows = 6;
+        // 300 wide: a layer of more than one block.
+        let network = Network::new(&[5, 300, 90, 3], output, &mut rng);
+        assert!(network.blocks().len() > network.layers());
+        let input: Vec<f32> = (0..rows * 5).map(|_| rng.random_range(-2.0..2.0)).collect();
+        // Two passes of three rows: the gradient is the sum over both.
+        let mut passes = vec![Pass::new(&network, 3), Pass::new(&network, 3)];
+        let (mut outputs, mut input_gradient) = (Vec::new(), Vec::new());
+        for (nth, pass) in passes.iter_mut().enumerate() {
+            pass.input_mut().copy_from_slice(&input[nth * 15..(nth + 1) * 15]);
+            network.forward(pass);
+            for i in 0..9 {
+                let y = pass.output()[i];
+                pass.output_gradient_mut()[i] = 0.3 - 0.1 * ((nth * 9 + i) % 7) as f32 + y;
+            }
+            network.backward(pass, true);
+            outputs.extend_from_slice(pass.output());
+            input_gradient.extend_from_slice(pass.input_gradient());
+        }
+        let mut gradient = vec![f32::NAN; network.parameters.len()];
+        let mut end = 0;
+        for block in network.blocks() {
+            assert_eq!(block.span.start, end, "blocks leave no gap");
+            end = block.span.end;
+            block.gradient(passes.iter(), &mut gradient[block.span.clone()]);
+        }
+        assert_eq!(end, network.parameters.len());
+
+        let parameters: Vec<f64> = network.parameters.iter().map(|&p| p.into()).collect();
+        let input: Vec<f64> = input.iter().map(|&x| x.into()).collect();
+        let exact = reference(&network, &parameters, &input);
+        for (ours, exact) in outputs.iter().zip(&exact) {
+            assert!((f64::from(*ours) - exact).abs() < 1e-5, "{ours} {exact}");
+        }
+        let difference = |at: &dyn Fn(f64) -> f64| (at(1e-6) - at(-1e-6)) / 2e-6;
+        let close = |ours: f32, exact: f64| (f64::from(ours) - exact).abs() < 2e-5 * (1.0 + exact.abs());
+        for i in (0..parameters.len()).step_by(7) {
+            let exact = difference(&|h| {
+                let mut moved = parameters.clone();
+                moved[i] += h;
+                loss(&reference(&network, &moved, &input))
+            });
+            assert!(close(gradient[i], exact), "parameter {i}: {} {exact}", gradient[i]);
+        }
+        for i in 0..input.len() {
+            let exact = difference(&|h| {
+                let mut moved = input.clone();
+                moved[i] += h;
+                loss(&reference(&network, &parameters, &moved))
+            });
+            assert!(close(input_gradient[i], exact), "input {i}: {} {exact}", input_gradient[i]);
+        }
+    }
+
+    #[test]
+    fn gradients_of_a_value_agree_with_finite_differences_in_f64() {
+        check(Output::Linear);
+    }
+
+    #[test]
+    fn gradients_of_an_action_agree_with_finite_differences_in_f64() {
+        check(Output::Tanh);
+    }
+
+    #[test]
+    fn a_network_needs_as_many_parameters_as_its_sizes_say() {
+        assert_eq!(parameter_count(&[2, 3, 1]), 13);
+        assert!(Network::from_parts(vec![2, 3, 1], Output::Tanh, vec![0.0; 13]).is_some());
+        assert!(Network::from_parts(vec![2, 3, 1], Output::Tanh, vec![0.0; 12]).is_none());
+        assert!(Network::from_parts(vec![2], Output::Tanh, vec![]).is_none());
+    }
+}
