@@ -4,6 +4,7 @@
 //! moves them with rigid-body physics and [`servo`] models, and [`device`] puts the firmware in front, so that a
 //! line of bytes is all that a host sees.
 
+mod delay;
 pub mod device;
 pub mod model;
 pub mod params;
@@ -12,5 +13,5 @@ pub mod world;
 
 pub use device::Device;
 pub use model::{ArmModel, ModelError};
-pub use params::SimParams;
-pub use world::World;
+pub use params::{ParamsError, Ranges, SimParams};
+pub use world::{ObjectPose, STEP_US, SimError, World};

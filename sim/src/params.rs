@@ -1,4 +1,301 @@
-//! params
-/// Parameters.
-#[derive(Debug)]
-pub struct SimParams;
+//! How an arm's motors, its table and the object behave: the numbers that differ from one arm to the next.
+//!
+//! [`SimParams`] are plain numbers, so that a fit can turn any of them; [`Ranges`] say how far a real arm may be
+//! from its twin.
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+/// Behaviour of one simulated arm with its table and object. Default: [`SimParams::so101`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimParams {
+    /// What all motors share.
+    pub motor: MotorParams,
+    /// One servo a joint, in the order of the arm's joints.
+    pub servos: Vec<ServoParams>,
+    /// From a goal's arrival at the motors until the servos act on it. Default 8 ± 2 ms.
+    pub command_latency: Latency,
+    /// From a measurement at the joints until it can be read. Default 4 ± 1.5 ms.
+    pub feedback_latency: Latency,
+    /// Largest error of a reported angle besides rounding, in encoder counts, uniform. Default 0.5.
+    pub encoder_noise_counts: f64,
+    /// Coulomb friction between the arm and the table, without unit. Default 0.3; a larger one makes a finger
+    /// that scrapes the table stick.
+    pub table_finger_friction: f64,
+    /// The thing to be pushed.
+    pub object: ObjectParams,
+}
+
+/// A geared direct-current motor. The defaults are the data sheet's of a Feetech STS3215 at 12 V; the rotor's inertia
+/// is that of the arm's public model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MotorParams {
+    /// Torque at standstill under full duty and nominal voltage, N·m. Default 2.94.
+    pub stall_torque_nm: f64,
+    /// Speed without load under full duty and nominal voltage, rad/s. Default 4.82. Together with the stall torque
+    /// it makes the back-EMF damping of 0.61 N·m·s/rad.
+    pub free_speed_rad_s: f64,
+    /// Rotor inertia seen through the gears, kg·m². Default 0.028; more makes the joints sluggish.
+    pub armature_kgm2: f64,
+}
+
+/// A position servo. Nothing here is a derivative gain: back-EMF alone gives the lag measured on the real one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServoParams {
+    /// Position gain as written to the servo's register; duty is [`DUTY_PER_GAIN_RAD`] × gain × error. Default 16;
+    /// half of it doubles lag and sag.
+    pub p_gain: f64,
+    /// Supply voltage as a fraction of the nominal one. Default 1.
+    pub voltage: f64,
+    /// Largest duty, in 0..=1. Default 1, the gripper's 0.5.
+    pub duty_limit: f64,
+    /// Free play of the gears from end to end, rad. Default 0.0157 (0.9°).
+    pub backlash_rad: f64,
+    /// Dry friction of the joint, N·m. Default 0.052; makes the joint rest within ± friction / stiffness.
+    pub friction_nm: f64,
+}
+
+/// Duty per unit of position gain and radian of error, of a Feetech STS3215: its control law is about
+/// `duty = 0.166 · P · error`, clipped.
+pub const DUTY_PER_GAIN_RAD: f64 = 0.166;
+
+/// A delay drawn anew each time from mean ± jitter, uniform; never negative, and order is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// Mean, µs.
+    pub mean_us: f64,
+    /// Largest deviation from the mean, µs.
+    pub jitter_us: f64,
+}
+
+/// A puck: an upright cylinder on the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectParams {
+    /// Radius, m. Default 0.03.
+    pub radius_m: f64,
+    /// Height, m. Default 0.02.
+    pub height_m: f64,
+    /// Mass, kg. Default 0.05.
+    pub mass_kg: f64,
+    /// Coulomb friction with the table, without unit. Default 0.3; less makes the puck slide on after a push.
+    pub table_friction: f64,
+    /// Coulomb friction with the fingers, without unit. Default 0.5; less makes the puck slip off sideways.
+    pub finger_friction: f64,
+}
+
+/// How far an arm may differ from its twin: `[smallest, largest]` of each number that is drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ranges {
+    /// Position gain of the whole arm; drawn on a logarithmic scale. 10..32.
+    pub p_gain: [f64; 2],
+    /// Factor on it, joint by joint. 0.95..1.05.
+    pub p_gain_spread: [f64; 2],
+    /// Supply voltage of the whole arm as a fraction of the nominal one. 0.92..1.04.
+    pub voltage: [f64; 2],
+    /// Free play, joint by joint, rad. 0.3°..2°.
+    pub backlash_rad: [f64; 2],
+    /// Dry friction, joint by joint, N·m. 0.03..0.09.
+    pub friction_nm: [f64; 2],
+    /// Mean command latency, µs. 5..40 ms.
+    pub command_latency_us: [f64; 2],
+    /// Mean feedback latency, µs. 2..20 ms.
+    pub feedback_latency_us: [f64; 2],
+    /// Jitter of both latencies as a fraction of their means. 0.1..0.4.
+    pub jitter: [f64; 2],
+    /// Mass of the object, kg; drawn on a logarithmic scale. 0.02..0.12.
+    pub mass_kg: [f64; 2],
+    /// Friction between object and table. 0.15..0.6.
+    pub table_friction: [f64; 2],
+    /// Friction between object and fingers. 0.25..0.9.
+    pub finger_friction: [f64; 2],
+}
+
+/// Why parameters cannot be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum ParamsError {
+    /// Not TOML, or a field is missing, unknown or of another type.
+    #[error("simulation parameters: {0}")]
+    Parse(#[from] toml::de::Error),
+    /// A number is outside what makes sense.
+    #[error("simulation parameter {field}: expected {expected}, found {found}")]
+    Value {
+        /// Path of the field.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: f64,
+    },
+}
+
+/// The layout of a parameter file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    nominal: SimParams,
+    ranges: Ranges,
+}
+
+/// The SO-101's parameters, embedded so that the program needs no file beside it.
+const SO101_TOML: &str = include_str!("../../models/arms/so101.toml");
+
+impl SimParams {
+    /// The nominal SO-101 of `models/arms/so101.toml`.
+    ///
+    /// # Errors
+    /// The embedded file is damaged; a test keeps it sound.
+    pub fn so101() -> Result<Self, ParamsError> {
+        Ok(parse(SO101_TOML)?.nominal)
+    }
+
+    /// Reads the `nominal` table of a parameter file; the layout is that of `models/arms/so101.toml`.
+    ///
+    /// # Errors
+    /// See [`ParamsError`].
+    pub fn from_toml(text: &str) -> Result<Self, ParamsError> {
+        Ok(parse(text)?.nominal)
+    }
+
+    /// An arm that differs from this one within `ranges`; what they do not name stays as it is.
+    pub fn draw(&self, ranges: &Ranges, rng: &mut impl Rng) -> Self {
+        let mut drawn = self.clone();
+        let p_gain = log_uniform(ranges.p_gain, rng);
+        let voltage = uniform(ranges.voltage, rng);
+        for servo in &mut drawn.servos {
+            servo.p_gain = p_gain * uniform(ranges.p_gain_spread, rng);
+            servo.voltage = voltage;
+            servo.backlash_rad = uniform(ranges.backlash_rad, rng);
+            servo.friction_nm = uniform(ranges.friction_nm, rng);
+        }
+        drawn.command_latency = latency(ranges.command_latency_us, ranges.jitter, rng);
+        drawn.feedback_latency = latency(ranges.feedback_latency_us, ranges.jitter, rng);
+        drawn.object.mass_kg = log_uniform(ranges.mass_kg, rng);
+        drawn.object.table_friction = uniform(ranges.table_friction, rng);
+        drawn.object.finger_friction = uniform(ranges.finger_friction, rng);
+        drawn
+    }
+
+    /// Stiffness of each joint's servo below saturation, N·m/rad: what a host needs for gravity feed-forward.
+    pub fn kp_nm_per_rad(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        self.servos.iter().map(|s| DUTY_PER_GAIN_RAD * s.p_gain * s.voltage * self.motor.stall_torque_nm)
+    }
+
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// [`ParamsError::Value`] for the first number that cannot be simulated.
+    pub fn check(&self) -> Result<(), ParamsError> {
+        positive("motor.stall_torque_nm", self.motor.stall_torque_nm)?;
+        positive("motor.free_speed_rad_s", self.motor.free_speed_rad_s)?;
+        positive("motor.armature_kgm2", self.motor.armature_kgm2)?;
+        for servo in &self.servos {
+            positive("servos.p_gain", servo.p_gain)?;
+            positive("servos.voltage", servo.voltage)?;
+            within("servos.duty_limit", servo.duty_limit, 1.0, "0..=1")?;
+            within("servos.backlash_rad", servo.backlash_rad, 0.2, "0..=0.2 rad")?;
+            within("servos.friction_nm", servo.friction_nm, f64::MAX, "0 or more")?;
+        }
+        for latency in [self.command_latency, self.feedback_latency] {
+            within("latency.mean_us", latency.mean_us, MAX_LATENCY_US, "0..=100000 µs")?;
+            within("latency.jitter_us", latency.jitter_us, MAX_LATENCY_US, "0..=100000 µs")?;
+        }
+        within("encoder_noise_counts", self.encoder_noise_counts, 100.0, "0..=100 counts")?;
+        positive("table_finger_friction", self.table_finger_friction)?;
+        positive("object.radius_m", self.object.radius_m)?;
+        positive("object.height_m", self.object.height_m)?;
+        positive("object.mass_kg", self.object.mass_kg)?;
+        positive("object.table_friction", self.object.table_friction)?;
+        positive("object.finger_friction", self.object.finger_friction)
+    }
+}
+
+impl Ranges {
+    /// The SO-101's ranges of `models/arms/so101.toml`.
+    ///
+    /// # Errors
+    /// The embedded file is damaged; a test keeps it sound.
+    pub fn so101() -> Result<Self, ParamsError> {
+        Ok(parse(SO101_TOML)?.ranges)
+    }
+}
+
+/// Longest mean or jitter of a latency that the delay lines hold, µs.
+const MAX_LATENCY_US: f64 = 100_000.0;
+
+fn parse(text: &str) -> Result<File, ParamsError> {
+    let file: File = toml::from_str(text)?;
+    file.nominal.check()?;
+    Ok(file)
+}
+
+fn positive(field: &'static str, found: f64) -> Result<(), ParamsError> {
+    if found.is_finite() && found > 0.0 {
+        return Ok(());
+    }
+    Err(ParamsError::Value { field, expected: "a finite number above 0", found })
+}
+
+fn within(field: &'static str, found: f64, largest: f64, expected: &'static str) -> Result<(), ParamsError> {
+    if (0.0..=largest).contains(&found) {
+        return Ok(());
+    }
+    Err(ParamsError::Value { field, expected, found })
+}
+
+fn uniform([smallest, largest]: [f64; 2], rng: &mut impl Rng) -> f64 {
+    smallest + (largest - smallest) * rng.random::<f64>()
+}
+
+fn log_uniform([smallest, largest]: [f64; 2], rng: &mut impl Rng) -> f64 {
+    uniform([smallest.ln(), largest.ln()], rng).exp()
+}
+
+fn latency(mean_us: [f64; 2], jitter: [f64; 2], rng: &mut impl Rng) -> Latency {
+    let mean_us = uniform(mean_us, rng);
+    Latency { mean_us, jitter_us: mean_us * uniform(jitter, rng) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    #[test]
+    fn every_drawn_arm_can_be_simulated_and_is_the_same_for_the_same_seed() {
+        let (nominal, ranges) = (SimParams::so101().unwrap(), Ranges::so101().unwrap());
+        for seed in 0..200 {
+            let arm = nominal.draw(&ranges, &mut Pcg64Mcg::seed_from_u64(seed));
+            arm.check().unwrap();
+            assert!((0.02..=0.12).contains(&arm.object.mass_kg));
+            assert!(arm.servos.iter().all(|s| (9.5..=33.6).contains(&s.p_gain)));
+            assert_eq!(arm, nominal.draw(&ranges, &mut Pcg64Mcg::seed_from_u64(seed)));
+            assert_ne!(arm, nominal);
+        }
+    }
+
+    #[test]
+    fn the_nominal_stiffness_is_7_8_newton_metres_a_radian() {
+        let params = SimParams::so101().unwrap();
+        assert_eq!(params.kp_nm_per_rad().len(), 6);
+        assert!(params.kp_nm_per_rad().all(|kp| (kp - 7.81).abs() < 0.01));
+    }
+
+    #[test]
+    fn bad_parameters_are_refused_by_name() {
+        let unknown = SimParams::from_toml(&SO101_TOML.replacen("radius_m", "diameter_m", 1)).unwrap_err().to_string();
+        assert!(unknown.contains("diameter_m"), "{unknown}");
+        let negative = SimParams::from_toml(&SO101_TOML.replacen("mass_kg = 0.05", "mass_kg = -1.0", 1));
+        let message = negative.unwrap_err().to_string();
+        assert!(message.contains("object.mass_kg") && message.contains("-1"), "{message}");
+        let mut nan = SimParams::so101().unwrap();
+        nan.servos[2].backlash_rad = f64::NAN;
+        assert!(nan.check().is_err());
+    }
+}

@@ -1,4 +1,0 @@
-//! world
-/// The world.
-#[derive(Debug)]
-pub struct World;

@@ -1,0 +1,294 @@
+//! The simulated arm on its table: rigid-body physics under servo models, and [`Motors`] for a firmware to drive.
+
+mod scene;
+
+use crate::delay::{CommandLine, FeedbackLine, Joints, Sample};
+use crate::model::ArmModel;
+use crate::params::{ParamsError, SimParams};
+use crate::servo::{self, Servo};
+use firmware_bridge::{JointLimits, JointState, MAX_JOINTS, Motors};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use scene::Scene;
+
+/// Length of a physics step, µs.
+pub const STEP_US: u64 = 4_000;
+
+/// Where the object is and how it moves, in the base frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ObjectPose {
+    /// Centre of mass, m.
+    pub position: [f64; 3],
+    /// Quaternion [x, y, z, w].
+    pub orientation: [f64; 4],
+    /// Velocity of the centre of mass, m/s.
+    pub linear_velocity: [f64; 3],
+    /// Angular velocity, rad/s.
+    pub angular_velocity: [f64; 3],
+}
+
+/// Why the simulated arm did not obey.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The parameters cannot be simulated.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// The number of joints differs from the arm's.
+    #[error("expected {expected} joints, found {found}; use the parameters and poses of this arm")]
+    JointCount {
+        /// The arm's.
+        expected: usize,
+        /// What was given.
+        found: usize,
+    },
+    /// A pose holds NaN or an infinity.
+    #[error("expected finite numbers, found {found} in {what}")]
+    NotFinite {
+        /// Which number.
+        what: &'static str,
+        /// What it is.
+        found: f64,
+    },
+    /// The arm cannot be there.
+    #[error("joint {joint}: expected an angle in {lower}..={upper} rad, found {found}")]
+    OutOfLimits {
+        /// Name of the joint.
+        joint: String,
+        /// Smallest angle, rad.
+        lower: f32,
+        /// Largest angle, rad.
+        upper: f32,
+        /// What was given, rad.
+        found: f32,
+    },
+}
+
+/// An arm that stands on a table, with at most one object. Deterministic: the same seed and the same calls give the
+/// same bits on every machine.
+///
+/// [`World::step`] is the passage of time; [`Motors`] is what a firmware sees; everything else is the truth, for tests,
+/// trackers and rewards.
+pub struct World {
+    model: ArmModel,
+    params: SimParams,
+    limits: Vec<JointLimits>,
+    scene: Scene,
+    servos: Vec<Servo>,
+    commands: CommandLine,
+    feedback: FeedbackLine,
+    /// Goals in counts that the servos hold; `None` while the power is off.
+    goals: Option<Joints>,
+    position_rad: Joints,
+    velocity_rad_s: Joints,
+    rng: Pcg64Mcg,
+    time_us: u64,
+}
+
+impl World {
+    /// An arm at angle zero, powered off, without an object.
+    ///
+    /// # Errors
+    /// See [`SimError`]: the parameters do not make sense or are those of an arm with another number of joints.
+    pub fn new(model: &ArmModel, params: &SimParams, seed: u64) -> Result<Self, SimError> {
+        params.check()?;
+        let (expected, found) = (model.joints.len(), params.servos.len());
+        if expected != found || expected > MAX_JOINTS {
+            return Err(SimError::JointCount { expected, found });
+        }
+        let zero: Joints = std::array::from_fn(|i| {
+            let limits = model.joints.get(i).map(|joint| joint.limits);
+            limits.map_or(0.0, |l| 0.0_f64.clamp(f64::from(l.lower_rad), f64::from(l.upper_rad)))
+        });
+        Ok(Self {
+            limits: model.limits(),
+            scene: Scene::new(model, params, &zero[..expected], None),
+            servos: params.servos.iter().map(|s| Servo::new(&params.motor, s)).collect(),
+            commands: CommandLine::new(),
+            feedback: FeedbackLine::new(Sample::default()),
+            goals: None,
+            position_rad: zero,
+            velocity_rad_s: [0.0; MAX_JOINTS],
+            rng: Pcg64Mcg::seed_from_u64(seed),
+            time_us: 0,
+            model: model.clone(),
+            params: params.clone(),
+        })
+    }
+
+    /// Puts the arm at rest and powered off at `joints_rad`, and a fresh object flat on the table at
+    /// `[x, y, yaw]` (m, rad) or none. What was on its way to or from the servos is lost; time goes on.
+    ///
+    /// # Errors
+    /// See [`SimError`]; the world is unchanged.
+    pub fn reset(&mut self, joints_rad: &[f32], puck_xy_yaw: Option<[f64; 3]>, seed: u64) -> Result<(), SimError> {
+        self.check_count(joints_rad.len())?;
+        for (joint, &angle) in self.model.joints.iter().zip(joints_rad) {
+            let JointLimits { lower_rad: lower, upper_rad: upper, .. } = joint.limits;
+            if !(lower..=upper).contains(&angle) {
+                return Err(SimError::OutOfLimits { joint: joint.name.clone(), lower, upper, found: angle });
+            }
+        }
+        let object = puck_xy_yaw.map(|[x, y, yaw]| ObjectPose {
+            position: [x, y, self.params.object.height_m / 2.0],
+            orientation: [0.0, 0.0, (yaw / 2.0).sin(), (yaw / 2.0).cos()],
+            linear_velocity: [0.0; 3],
+            angular_velocity: [0.0; 3],
+        });
+        if let Some(object) = &object {
+            check_finite(object)?;
+        }
+        self.position_rad = [0.0; MAX_JOINTS];
+        self.velocity_rad_s = [0.0; MAX_JOINTS];
+        for (position, &angle) in self.position_rad.iter_mut().zip(joints_rad) {
+            *position = f64::from(angle);
+        }
+        self.rng = Pcg64Mcg::seed_from_u64(seed);
+        self.scene = Scene::new(&self.model, &self.params, &self.position_rad[..joints_rad.len()], object.as_ref());
+        self.servos.clear();
+        self.servos.extend(self.params.servos.iter().map(|s| Servo::new(&self.params.motor, s)));
+        self.commands = CommandLine::new();
+        self.goals = None;
+        self.feedback = FeedbackLine::new(self.sample());
+        Ok(())
+    }
+
+    /// Lets [`STEP_US`] pass.
+    pub fn step(&mut self) {
+        if let Some(command) = self.commands.receive(self.time_us) {
+            self.goals = command;
+        }
+        for (i, servo) in self.servos.iter_mut().enumerate() {
+            let goal = self.goals.map(|goals| goals[i]);
+            let drive = servo.step(goal, self.position_rad[i], self.velocity_rad_s[i], STEP_US as f64 * 1e-6);
+            self.scene.set_drive(i, drive);
+        }
+        self.scene.step();
+        self.scene.read_joints(&mut self.position_rad, &mut self.velocity_rad_s);
+        self.time_us += STEP_US;
+        self.feedback.push(self.sample());
+    }
+
+    /// Time since the world began, µs; resets do not turn it back.
+    pub fn time_us(&self) -> u64 {
+        self.time_us
+    }
+
+    /// True pose of the object, if there is one.
+    pub fn object(&self) -> Option<ObjectPose> {
+        self.scene.object()
+    }
+
+    /// Moves the object, if there is one.
+    ///
+    /// # Errors
+    /// [`SimError::NotFinite`]; the object stays.
+    pub fn set_object(&mut self, pose: &ObjectPose) -> Result<(), SimError> {
+        check_finite(pose)?;
+        self.scene.set_object(pose);
+        Ok(())
+    }
+
+    /// True angle of each joint, rad.
+    pub fn joint_positions(&self) -> &[f64] {
+        &self.position_rad[..self.model.joints.len()]
+    }
+
+    /// True speed of each joint, rad/s.
+    pub fn joint_velocities(&self) -> &[f64] {
+        &self.velocity_rad_s[..self.model.joints.len()]
+    }
+
+    /// True position of the fingertip, m.
+    pub fn tip(&self) -> [f64; 3] {
+        let hand = self.scene.link_pose(self.model.tip_joint).unwrap_or_default();
+        (hand * self.model.tip).translation.vector.into()
+    }
+
+    /// What the world is made of.
+    pub fn params(&self) -> &SimParams {
+        &self.params
+    }
+
+    /// The arm.
+    pub fn model(&self) -> &ArmModel {
+        &self.model
+    }
+
+    fn sample(&self) -> Sample {
+        let mut sample = Sample { stamp_us: self.time_us, ..Sample::default() };
+        for (i, servo) in self.servos.iter().enumerate() {
+            sample.position_counts[i] = servo.shaft_counts(self.position_rad[i]);
+            sample.velocity_rad_s[i] = servo.shaft_speed_rad_s(self.velocity_rad_s[i]);
+            sample.load[i] = servo.duty();
+        }
+        sample
+    }
+
+    fn check_count(&self, found: usize) -> Result<(), SimError> {
+        let expected = self.model.joints.len();
+        if expected == found { Ok(()) } else { Err(SimError::JointCount { expected, found }) }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("arm", &self.model.name)
+            .field("time_us", &self.time_us)
+            .field("joints_rad", &self.joint_positions())
+            .field("object", &self.object())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Motors for World {
+    type Error = SimError;
+
+    fn limits(&self) -> &[JointLimits] {
+        &self.limits
+    }
+
+    fn measure(&mut self, state: &mut JointState) -> Result<(), SimError> {
+        let age_us = self.params.feedback_latency.draw(&mut self.rng);
+        let sample = self.feedback.read(self.time_us.saturating_sub(age_us));
+        let noise = self.params.encoder_noise_counts;
+        state.position_rad.clear();
+        state.velocity_rad_s.clear();
+        state.load.clear();
+        for i in 0..self.servos.len() {
+            let error = if noise > 0.0 { self.rng.random_range(-noise..=noise) } else { 0.0 };
+            let position = servo::angle_rad((sample.position_counts[i] + error).round());
+            // The vectors hold MAX_JOINTS, and `new` admits no more joints than that.
+            let _ = state.position_rad.push(position as f32);
+            let _ = state.velocity_rad_s.push(sample.velocity_rad_s[i] as f32);
+            let _ = state.load.push(sample.load[i] as f32);
+        }
+        Ok(())
+    }
+
+    fn drive(&mut self, goal_rad: &[f32]) -> Result<(), SimError> {
+        self.check_count(goal_rad.len())?;
+        if let Some(&found) = goal_rad.iter().find(|goal| !goal.is_finite()) {
+            return Err(SimError::NotFinite { what: "a joint's goal", found: f64::from(found) });
+        }
+        let mut goals = [0.0; MAX_JOINTS];
+        for (counts, &goal) in goals.iter_mut().zip(goal_rad) {
+            *counts = servo::counts(f64::from(goal));
+        }
+        let delay_us = self.params.command_latency.draw(&mut self.rng);
+        self.commands.send(self.time_us + delay_us, Some(goals));
+        Ok(())
+    }
+
+    fn disable(&mut self) -> Result<(), SimError> {
+        let delay_us = self.params.command_latency.draw(&mut self.rng);
+        self.commands.send(self.time_us + delay_us, None);
+        Ok(())
+    }
+}
+
+fn check_finite(pose: &ObjectPose) -> Result<(), SimError> {
+    let numbers = pose.position.iter().chain(&pose.orientation).chain(&pose.linear_velocity);
+    let found = numbers.chain(&pose.angular_velocity).find(|v| !v.is_finite());
+    found.map_or(Ok(()), |&found| Err(SimError::NotFinite { what: "the object's pose", found }))
+}
