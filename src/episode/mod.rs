@@ -3,7 +3,8 @@
 //! An episode is the unit of storage: a damaged disk or a killed process costs one episode and not a session, an
 //! episode can be deleted, copied or left out of training by its file name, and the replay buffer evicts by episode
 //! too. [`folder`] names the files, [`writer`] fills one while the arm moves, [`recorder`] keeps the writing off the
-//! control thread, and [`reader`] gives back everything whole in a file, however it ended. What the bytes mean stands in [`wire`].
+//! control thread, [`reader`] gives back everything whole in a file, however it ended, and [`relabel`] derives training
+//! data without touching the log. What the bytes mean stands in [`wire`].
 //!
 //! A [`Tick`] is written every control period. A policy step is a run of ticks; [`Episode::transitions`] cuts the
 //! ticks into the transitions that a learner trains on.
@@ -12,6 +13,7 @@ mod convert;
 pub mod folder;
 pub mod reader;
 pub mod recorder;
+pub mod relabel;
 mod scan;
 mod schema;
 pub mod wire;
@@ -183,6 +185,8 @@ pub struct Episode {
 pub struct Transition<'a> {
     /// Index of the policy step.
     pub step: u32,
+    /// Host's clock at the step's first tick, µs.
+    pub stamp_us: u64,
     /// Observation before the action.
     pub observation: &'a [f32],
     /// What was achieved before the action, m.
@@ -227,6 +231,7 @@ impl Episode {
                 // Ticks before the first step (the arm settles) begin no step.
                 (first.begins_step && next.begins_step).then(|| Transition {
                     step: first.step,
+                    stamp_us: first.stamp_us,
                     observation: &first.observation,
                     achieved_goal: first.achieved_goal,
                     desired_goal: first.desired_goal,

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The largest file that is read, bytes. An episode of an hour at 125 Hz is a quarter of it.
 pub const MAX_BYTES: u64 = 1 << 30;
 
+/// Key in a start's metadata that marks a derived file; its value is the SHA-256 of the file it was derived from.
+pub const SOURCE_KEY: &str = "relabelled_from_sha256";
+
 /// An episode with what is known about its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recovered {
@@ -59,6 +62,9 @@ pub enum ReadError {
     /// The file is MCAP, but does not begin with an episode's start.
     #[error("{} is MCAP but not an episode: its first message is not on {}", .0.display(), Topic::Start.name())]
     NotAnEpisode(PathBuf),
+    /// The file was derived from an episode.
+    #[error("{} was derived by relabelling; name the episodes that it was made from", .0.display())]
+    Derived(PathBuf),
     /// Nothing whole is left.
     #[error("{} holds no whole message: {damage}; nothing can be recovered from it", path.display())]
     NothingWhole {
@@ -105,6 +111,9 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
             None => ReadError::NotAnEpisode(path.to_owned()),
         });
     };
+    if start.metadata.contains_key(SOURCE_KEY) {
+        return Err(ReadError::Derived(path.to_owned()));
+    }
     Ok(Recovered { episode: Episode { start, ticks, faults, end }, damage, sha256 })
 }
 

@@ -90,7 +90,7 @@ impl Recorder {
     /// # Errors
     /// The file, or the summary that will lie beside it, exists, or the file cannot be created or written.
     pub fn create(path: &Path, start: EpisodeStart, pace: Pace) -> Result<Self, WriteError> {
-        let summary = summary_path(path);
+        let summary = path.with_extension("json");
         if summary.exists() {
             return Err(WriteError::Exists(summary));
         }
@@ -157,14 +157,12 @@ impl Recorder {
     /// See [`RecordError::Stopped`].
     pub fn fault(&mut self, fault: FaultEvent) -> Result<(), RecordError> {
         let written = match &mut self.sink {
-            Sink::Inline { file, error } => match file.as_mut().map(|open| open.fault(&fault)) {
-                Some(Ok(())) => true,
-                Some(Err(failure)) => {
+            Sink::Inline { file, error } => {
+                if let Some(Err(failure)) = file.as_mut().map(|open| open.fault(&fault)) {
                     (*file, *error) = (None, Some(failure));
-                    false
                 }
-                None => false,
-            },
+                file.is_some()
+            }
             Sink::Threaded { entries, .. } => entries.send(Entry::Fault(fault)).is_ok(),
         };
         self.stopped |= !written;
@@ -218,11 +216,6 @@ fn write(mut file: EpisodeFile, queue: &Receiver<Entry>) -> Result<(), WriteErro
     }
 }
 
-/// Where the summary of an episode file lies.
-pub(super) fn summary_path(path: &Path) -> PathBuf {
-    path.with_extension("json")
-}
-
 #[derive(serde::Serialize)]
 struct Summary<'a> {
     ticks: u64,
@@ -233,7 +226,7 @@ struct Summary<'a> {
 
 /// Writes what a person wants to know beside the file. Everything in it is in the file too.
 fn write_summary(path: &Path, start: &EpisodeStart, end: &EpisodeEnd, ticks: u64) -> Result<(), WriteError> {
-    let path = summary_path(path);
+    let path = path.with_extension("json");
     let mut file = create_new(&path)?;
     let failed = |source: std::io::Error| WriteError::Write { path: path.clone(), ticks, source: source.into() };
     let mut text =

@@ -10,7 +10,7 @@
 //! | `/tick` | `hindsight.v1.Tick` | every control period; `index` counts from 0 without gaps |
 //! | `/fault` | `hindsight.v1.FaultEvent` | when something went wrong |
 //! | `/episode/end` | `hindsight.v1.EpisodeEnd` | last message, once; missing if the recording was cut off |
-//! | `/transition` | `hindsight.v1.Transition` | only in derived files, instead of ticks |
+//! | `/transition` | `hindsight.v1.Transition` | only in derived files, instead of ticks; see [`super::relabel`] |
 //!
 //! - Units are in the fields' names; positions are in the base frame in m, quaternions [x, y, z, w], joints in the
 //!   arm's order from the base outwards. Fields and their numbers stand below, in [`Tick`] and its neighbours.
@@ -212,7 +212,8 @@ message! {
 
 message! {
     /// `hindsight.v1.Transition`: a policy step with the goal it is trained for. `goal_step` is the step whose end
-    /// achieved the goal, counted from 1; 0 marks the original goal. `success` says that the reward is 0.
+    /// achieved the goal, counted from 1; 0 marks the original goal. `goal_file` names the episode file that it was
+    /// achieved in, if that is not the step's own. `action` is the applied one. `success` says that the reward is 0.
     Transition {
         1 step: u32, (uint32) U32;
         2 goal_step: u32, (uint32) U32;
@@ -225,6 +226,7 @@ message! {
         9 reward: f32, (float) FLOAT;
         10 success: bool, (bool) BOOL;
         11 stamp_us: u64, (uint64) U64;
+        12 goal_file: String, (string) STRING;
     }
 }
 

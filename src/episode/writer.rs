@@ -146,6 +146,11 @@ impl EpisodeFile {
         self.flush()
     }
 
+    /// Writes one transition of a derived file.
+    pub(super) fn transition(&mut self, transition: &wire::Transition) -> Result<(), WriteError> {
+        self.message(Topic::Transition, transition.stamp_us, transition)
+    }
+
     /// Whether something is not with the operating system yet.
     pub(super) fn is_dirty(&self) -> bool {
         self.unflushed_since_us.is_some()
