@@ -1,5 +1,12 @@
 //! An arm and its drivers, a driver a file.
 
+mod error;
+
+pub mod bridge;
+
+pub use bridge::{BridgeArm, BridgeOptions};
+pub use error::ArmError;
+
 use firmware_bridge::{JointCommand, JointLimits, JointState};
 
 /// What a driver's arm can do.
@@ -49,7 +56,3 @@ pub struct Reading {
     /// Measured joints.
     pub joints: JointState,
 }
-
-/// Why an arm did not obey.
-#[derive(Debug, thiserror::Error)]
-pub enum ArmError {}

@@ -1,0 +1,96 @@
+//! A simulated arm in this process: the same bytes, and virtual time that passes only while the host waits.
+
+use super::Link;
+use crate::clock::Clock;
+use sim::device::{Device, Plant};
+use sim::world::World;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A simulated device that a link, a clock, a tracker and a test can hold at once.
+#[derive(Debug)]
+pub struct SimHandle<P = World>(Arc<Mutex<Device<P>>>);
+
+impl<P> Clone for SimHandle<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Plant> SimHandle<P> {
+    /// Shares `device`.
+    #[must_use]
+    pub fn new(device: Device<P>) -> Self {
+        Self(Arc::new(Mutex::new(device)))
+    }
+
+    /// The device, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Device<P>> {
+        // A panic elsewhere does not break bytes and time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host's end of the device's line.
+    #[must_use]
+    pub fn link(&self) -> Loopback<P> {
+        Loopback(self.clone())
+    }
+
+    /// The device's time.
+    #[must_use]
+    pub fn clock(&self) -> VirtualClock<P> {
+        VirtualClock(self.clone())
+    }
+}
+
+/// The host's end of a simulated device's line; waiting steps the simulator.
+#[derive(Debug)]
+pub struct Loopback<P = World>(SimHandle<P>);
+
+impl<P: Plant> Link for Loopback<P> {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0.lock().receive(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, buf: &mut [u8], deadline_us: u64) -> Result<usize, Infallible> {
+        let mut device = self.0.lock();
+        loop {
+            let count = device.read(buf);
+            if count > 0 || device.time_us() >= deadline_us {
+                return Ok(count);
+            }
+            device.step();
+        }
+    }
+
+    fn discard_input(&mut self) -> Result<(), Infallible> {
+        self.0.lock().discard_output();
+        Ok(())
+    }
+}
+
+/// Time of a simulated device; sleeping steps the simulator, so it passes in whole physics steps.
+#[derive(Debug)]
+pub struct VirtualClock<P = World>(SimHandle<P>);
+
+impl<P> Clone for VirtualClock<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P: Plant> Clock for VirtualClock<P> {
+    fn now_us(&self) -> u64 {
+        self.0.lock().time_us()
+    }
+
+    fn sleep_until_us(&mut self, deadline_us: u64) {
+        let mut device = self.0.lock();
+        while device.time_us() < deadline_us {
+            device.step();
+        }
+    }
+}
