@@ -74,8 +74,9 @@ pub struct Firmware {
     /// Time of the last valid command.
     fed_us: u64,
     trajectory: Trajectory,
-    /// Last goal sent to the motors; empty without power.
+    /// Last goal sent to the motors, and when; empty without power.
     sent_rad: PerJoint,
+    sent_us: u64,
     /// Last good measurement and its time since boot.
     joints: JointState,
     stamp_us: u64,
@@ -101,6 +102,7 @@ impl Firmware {
             fed_us: now_us,
             trajectory: Trajectory::default(),
             sent_rad: PerJoint::new(),
+            sent_us: now_us,
             joints: JointState::default(),
             stamp_us: 0,
             measured: false,
@@ -125,7 +127,9 @@ impl Firmware {
             self.trajectory.stop(now_us, STOP_US);
             self.mode = Mode::Fault(Fault::Watchdog);
         }
-        if self.powered && !self.cutting {
+        // A command changes where the goal is heading, not where it is: at one time there is one goal to send.
+        let due = self.sent_rad.is_empty() || self.sent_us != now_us;
+        if self.powered && !self.cutting && due {
             self.drive(now_us, motors);
         }
         for &byte in rx {
@@ -256,6 +260,7 @@ impl Firmware {
         let taken = motors.drive(&goal_rad).is_ok();
         if taken {
             self.sent_rad = goal_rad;
+            self.sent_us = now_us;
         }
         self.count(taken, motors);
         taken

@@ -20,6 +20,16 @@ pub trait Plant: Motors {
     fn time_us(&self) -> u64;
 }
 
+impl Plant for World {
+    fn step(&mut self) {
+        Self::step(self);
+    }
+
+    fn time_us(&self) -> u64 {
+        Self::time_us(self)
+    }
+}
+
 /// A microcontroller with its arm, seen as a stream of bytes in virtual time.
 #[derive(Debug)]
 pub struct Device<P = World> {
