@@ -14,12 +14,12 @@ pub struct Folder {
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use {} as a folder of episodes: {source}; name a folder that can be read and written", path.display())]
+#[error("cannot use {} as a folder of episodes: {cause}; name a folder that can be read and written", path.display())]
 pub struct FolderError {
     /// The folder.
     pub path: PathBuf,
     /// What the system said.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 /// What a folder gave back.
@@ -44,7 +44,7 @@ impl Folder {
     /// # Errors
     /// It is not, or is not a folder, or cannot be listed.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        fs::read_dir(path).map_err(|source| FolderError { path: path.to_owned(), source })?;
+        fs::read_dir(path).map_err(|cause| FolderError { path: path.to_owned(), cause })?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -53,7 +53,7 @@ impl Folder {
     /// # Errors
     /// It cannot be made or listed.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
-        fs::create_dir_all(path).map_err(|source| FolderError { path: path.to_owned(), source })?;
+        fs::create_dir_all(path).map_err(|cause| FolderError { path: path.to_owned(), cause })?;
         Self::open(path)
     }
 
@@ -104,7 +104,7 @@ impl Folder {
 
     /// Files and summaries with their numbers.
     fn numbered(&self) -> Result<Vec<(u64, PathBuf)>, FolderError> {
-        let failed = |source| FolderError { path: self.path.clone(), source };
+        let failed = |cause| FolderError { path: self.path.clone(), cause };
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let path = entry.map_err(failed)?.path();

@@ -56,13 +56,22 @@ pub struct EpisodeStart {
     /// Wanted position of the task's point (puck or fingertip) at the start, base frame, m.
     pub goal: [f32; 3],
     /// Distance to the goal within which the task counts as done, m.
-    pub success_radius_m: f32,
+    pub success_radius_m: f64,
     /// Host's clock at the start, µs.
     pub stamp_us: u64,
     /// Unix time at `stamp_us`, µs; `None` in virtual time, where the same seed must give the same bytes.
     pub wall_us: Option<u64>,
     /// Anything else worth keeping: randomised parameters, the person's name, the puck's colour.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl EpisodeStart {
+    /// The rule that all tasks share, with the radius that held when this was recorded: 0 within the success radius
+    /// of the goal, −1 elsewhere.
+    pub fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        let squared: f64 = achieved.iter().zip(desired).map(|(a, d)| f64::from(a - d).powi(2)).sum();
+        if squared.sqrt() < self.success_radius_m { 0.0 } else { -1.0 }
+    }
 }
 
 /// Everything about one control period.
@@ -144,7 +153,7 @@ pub struct EpisodeEnd {
     /// Policy steps carried out.
     pub steps: u32,
     /// Distance between the task's point and the goal at the end, m.
-    pub final_distance_m: f32,
+    pub final_distance_m: f64,
     /// Ticks that were made but could not be written; 0 unless the reason is [`EndReason::LogOverrun`].
     pub lost_ticks: u64,
 }
@@ -245,11 +254,10 @@ impl Episode {
             })
     }
 
-    /// Whether the last whole step ended within `success_radius_m` of its goal; `None` without a whole step.
+    /// Whether the goal was achieved at the last whole step; `None` without a whole step.
     pub fn success(&self) -> Option<bool> {
         let last = self.transitions(|_, _| 0.0).last()?;
-        let squared: f32 = last.next_achieved_goal.iter().zip(last.desired_goal).map(|(a, d)| (a - d) * (a - d)).sum();
-        Some(squared.sqrt() < self.start.success_radius_m)
+        Some(self.start.compute_reward(&last.next_achieved_goal, &last.desired_goal) >= 0.0)
     }
 
     /// How far the object ever was from where it was first seen, m; 0 without an object. The filtered position

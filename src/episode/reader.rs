@@ -38,12 +38,12 @@ impl Recovered {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file has no bytes.
     #[error("{} is empty: its recording was killed before it began; delete it", .0.display())]
@@ -86,7 +86,7 @@ pub fn read(path: &Path) -> Result<Recovered, ReadError> {
 
 /// Reads a file whole, if it may be an episode's.
 pub(super) fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let failed = |source| ReadError::Io { path: path.to_owned(), source };
+    let failed = |cause| ReadError::Io { path: path.to_owned(), cause };
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?.len();
     if found > MAX_BYTES {

@@ -107,7 +107,7 @@ impl Recorder {
                 let writer = thread::Builder::new()
                     .name("episode-writer".into())
                     .spawn(move || write(file, &queue))
-                    .map_err(|source| WriteError::Create { path: path.clone(), source })?;
+                    .map_err(|cause| WriteError::Create { path: path.clone(), cause })?;
                 Sink::Threaded { entries, writer }
             }
         };
@@ -228,7 +228,7 @@ struct Summary<'a> {
 fn write_summary(path: &Path, start: &EpisodeStart, end: &EpisodeEnd, ticks: u64) -> Result<(), WriteError> {
     let path = path.with_extension("json");
     let mut file = create_new(&path)?;
-    let failed = |source: std::io::Error| WriteError::Write { path: path.clone(), ticks, source: source.into() };
+    let failed = |cause: std::io::Error| WriteError::Write { path: path.clone(), ticks, cause };
     let mut text =
         serde_json::to_string_pretty(&Summary { ticks, start, end }).map_err(|error| failed(error.into()))?;
     text.push('\n');
@@ -327,7 +327,7 @@ mod tests {
             }
             let error = recorder.finish(sample(1, 1).end.unwrap()).unwrap_err();
             assert!(
-                matches!(error, WriteError::Write { ref source, .. } if format!("{source:?}").contains("StorageFull")),
+                matches!(error, WriteError::Write { ref cause, .. } if cause.kind() == io::ErrorKind::StorageFull),
                 "{error}"
             );
         }

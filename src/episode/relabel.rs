@@ -32,8 +32,18 @@ pub enum RelabelError {
     #[error("{} is the folder of the recordings; name another one for what is derived from them", .0.display())]
     IntoSource(PathBuf),
     /// There is nothing to relabel.
-    #[error("{} holds no episode that can be read; name a folder with episode-NUMBER.mcap files", .0.display())]
+    #[error("{} holds no episode; name a folder with episode-NUMBER.mcap files", .0.display())]
     NoEpisodes(PathBuf),
+    /// None of the files can be read.
+    #[error("none of the {count} files in {} can be read; of the first: {first}", folder.display())]
+    NoneReadable {
+        /// The folder.
+        folder: PathBuf,
+        /// How many files it holds.
+        count: usize,
+        /// Why the first cannot be read.
+        first: ReadError,
+    },
     /// A derived file could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -78,8 +88,8 @@ struct Achieved {
     goal: [f32; 3],
 }
 
-/// Relabels every episode of `source` into `target`, one at a time in memory. `reward(achieved, desired)` is the
-/// task's, 0 at the goal and less elsewhere.
+/// Relabels every episode of `source` into `target`, one at a time in memory. `reward(start, achieved, desired)` is
+/// that of the episode's task, 0 at the goal and less elsewhere: [`EpisodeStart::compute_reward`] for ours.
 ///
 /// # Errors
 /// `target` is `source`, holds a derived file already (nothing is overwritten), or cannot be written; or `source`
@@ -89,7 +99,7 @@ pub fn relabel(
     target: &Path,
     how: Relabel,
     seed: u64,
-    reward: impl Fn(&[f32], &[f32]) -> f32 + Copy,
+    reward: impl Fn(&EpisodeStart, &[f32], &[f32]) -> f32 + Copy,
 ) -> Result<Statistics, RelabelError> {
     let source = Folder::open(source)?;
     let files = source.files()?;
@@ -115,8 +125,9 @@ pub fn relabel(
             Err(error) => statistics.skipped.push(error),
         }
     }
-    if statistics.episodes == 0 {
-        return Err(RelabelError::NoEpisodes(source.path().to_owned()));
+    if statistics.episodes == 0 && !statistics.skipped.is_empty() {
+        let (folder, count) = (source.path().to_owned(), files.len());
+        return Err(RelabelError::NoneReadable { folder, count, first: statistics.skipped.swap_remove(0) });
     }
     Ok(statistics)
 }
@@ -146,10 +157,11 @@ fn derive(
     how: Relabel,
     seed: u64,
     pool: &[Achieved],
-    reward: impl Fn(&[f32], &[f32]) -> f32 + Copy,
+    reward: impl Fn(&EpisodeStart, &[f32], &[f32]) -> f32 + Copy,
     statistics: &mut Statistics,
 ) -> Result<(), WriteError> {
     let Recovered { episode, sha256, .. } = recovered;
+    let reward = |achieved: &[f32], desired: &[f32]| reward(&episode.start, achieved, desired);
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ u64::from_str_radix(&sha256[..16], 16).unwrap_or(0));
     let mut file = EpisodeFile::create(path, &start(episode, sha256, how, seed), &Topic::DERIVED)?;
     let transitions: Vec<_> = episode.transitions(reward).collect();
@@ -251,7 +263,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs;
 
-    fn reward(achieved: &[f32], desired: &[f32]) -> f32 {
+    fn reward(_: &EpisodeStart, achieved: &[f32], desired: &[f32]) -> f32 {
         let far = achieved.iter().zip(desired).any(|(a, d)| (a - d).abs() > 0.5);
         if far { -1.0 } else { 0.0 }
     }
@@ -290,7 +302,7 @@ mod tests {
         let source = read(&log.file(1)).unwrap();
         assert_eq!(start.metadata[SOURCE_KEY], source.sha256);
         assert_eq!((start.metadata["strategy"].as_str(), start.metadata["k"].as_str()), ("future", "4"));
-        let originals: Vec<_> = source.episode.transitions(reward).collect();
+        let originals: Vec<_> = source.episode.transitions(|_, _| 0.0).collect();
         assert_eq!(transitions.len(), 6 * 5);
         for derived in &transitions {
             let original = originals[derived.step as usize];
@@ -298,7 +310,7 @@ mod tests {
                 (&derived.observation[..], &derived.action[..]),
                 (original.observation, &original.applied_action[..])
             );
-            assert_eq!(derived.reward, reward(&derived.next_achieved_goal, &derived.desired_goal));
+            assert_eq!(derived.reward, reward(&start, &derived.next_achieved_goal, &derived.desired_goal));
             match derived.goal_step {
                 0 => assert_eq!(derived.desired_goal, original.desired_goal),
                 goal_step => {
@@ -381,7 +393,7 @@ mod tests {
         let statistics = relabel(log.path(), &out, Relabel::default(), 1, reward).unwrap();
         assert_eq!((statistics.episodes, statistics.incomplete, statistics.skipped.len()), (2, 1, 1));
         let (_, transitions) = read_derived(&out.join("relabelled-000000.mcap")).unwrap();
-        let whole = read(&log.file(0)).unwrap().episode.transitions(reward).count();
+        let whole = read(&log.file(0)).unwrap().episode.transitions(|_, _| 0.0).count();
         assert!(whole > 0 && whole < 6);
         assert_eq!(transitions.len(), whole * 5);
         assert!(!out.join("relabelled-000001.mcap").exists());

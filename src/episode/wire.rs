@@ -99,6 +99,7 @@ pub(super) type Kind = (i32, i32, &'static str);
 // FieldDescriptorProto's numbers for types and labels.
 const OPTIONAL: i32 = 1;
 const REPEATED: i32 = 3;
+const DOUBLE: Kind = (1, OPTIONAL, "");
 const DOUBLES: Kind = (1, REPEATED, "");
 const FLOAT: Kind = (2, OPTIONAL, "");
 const FLOATS: Kind = (2, REPEATED, "");
@@ -145,7 +146,7 @@ message! {
         7 control_period_us: u32, (uint32) U32;
         8 ticks_per_step: u32, (uint32) U32;
         9 goal: Vec<f32>, (float, repeated) FLOATS;
-        10 success_radius_m: f32, (float) FLOAT;
+        10 success_radius_m: f64, (double) DOUBLE;
         11 stamp_us: u64, (uint64) U64;
         12 wall_us: u64, (uint64) U64;
         13 metadata: Vec<Entry>, (message, repeated) ENTRIES;
@@ -205,7 +206,7 @@ message! {
         2 stamp_us: u64, (uint64) U64;
         3 success: bool, (bool) BOOL;
         4 steps: u32, (uint32) U32;
-        5 final_distance_m: f32, (float) FLOAT;
+        5 final_distance_m: f64, (double) DOUBLE;
         6 lost_ticks: u64, (uint64) U64;
     }
 }

@@ -27,15 +27,15 @@ pub enum WriteError {
     #[error("{} exists already and is not overwritten; name another file or folder", .0.display())]
     Exists(PathBuf),
     /// The file could not be created.
-    #[error("cannot create {}: {source}; name a folder that exists and can be written to", path.display())]
+    #[error("cannot create {}: {cause}; name a folder that exists and can be written to", path.display())]
     Create {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file could not be written to its end.
-    #[error("cannot write {} after {ticks} ticks: {source}; what was written before can be read: free some space \
+    #[error("cannot write {} after {ticks} ticks: {cause}; what was written before can be read: free some space \
              and record again", path.display())]
     Write {
         /// The file.
@@ -43,7 +43,7 @@ pub enum WriteError {
         /// Ticks handed to the file before the error.
         ticks: u64,
         /// What went wrong.
-        source: McapError,
+        cause: io::Error,
     },
     /// The thread that writes ended unexpectedly.
     #[error("the thread that writes {} panicked; what was written before can be read", .0.display())]
@@ -67,10 +67,19 @@ pub struct EpisodeFile {
 
 /// Creates `path`, and fails if it is there already.
 pub(super) fn create_new(path: &Path) -> Result<File, WriteError> {
-    OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
+    OpenOptions::new().write(true).create_new(true).open(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::AlreadyExists => WriteError::Exists(path.to_owned()),
-        _ => WriteError::Create { path: path.to_owned(), source },
+        _ => WriteError::Create { path: path.to_owned(), cause },
     })
+}
+
+/// What `mcap` wraps, the system's own words are clearer without.
+fn failure(path: &Path, ticks: u64, error: McapError) -> WriteError {
+    let cause = match error {
+        McapError::Io(cause) => cause,
+        other => io::Error::other(other),
+    };
+    WriteError::Write { path: path.to_owned(), ticks, cause }
 }
 
 impl EpisodeFile {
@@ -90,7 +99,7 @@ impl EpisodeFile {
         start: &EpisodeStart,
         topics: &[Topic],
     ) -> Result<Self, WriteError> {
-        let failed = |source| WriteError::Write { path: path.to_owned(), ticks: 0, source };
+        let failed = |error| failure(path, 0, error);
         // Without seeking, a chunk is put together in memory and is never on the disk without its length.
         let options = WriteOptions::new().library(LIBRARY).compression(None).chunk_size(None).disable_seeking(true);
         let sink = NoSeek::new(BufWriter::with_capacity(BUFFER_BYTES, sink));
@@ -162,8 +171,7 @@ impl EpisodeFile {
     /// See [`WriteError::Write`].
     pub fn flush(&mut self) -> Result<(), WriteError> {
         self.unflushed_since_us = None;
-        let (path, ticks) = (&self.path, self.ticks);
-        self.mcap.flush().map_err(|source| WriteError::Write { path: path.clone(), ticks, source })
+        self.mcap.flush().map_err(|error| failure(&self.path, self.ticks, error))
     }
 
     /// Writes the end and the index.
@@ -175,13 +183,13 @@ impl EpisodeFile {
             self.message(Topic::End, end.stamp_us, &wire::End::from(end))?;
         }
         self.flush()?;
-        let failed = |source| WriteError::Write { path: self.path.clone(), ticks: self.ticks, source };
+        let failed = |error| failure(&self.path, self.ticks, error);
         self.mcap.finish().map_err(failed)?;
-        self.mcap.into_inner().into_inner().flush().map_err(|source| failed(source.into()))
+        self.mcap.into_inner().into_inner().flush().map_err(|error| failed(error.into()))
     }
 
     fn message(&mut self, topic: Topic, stamp_us: u64, message: &impl prost::Message) -> Result<(), WriteError> {
-        let failed = |source| WriteError::Write { path: self.path.clone(), ticks: self.ticks, source };
+        let failed = |error| failure(&self.path, self.ticks, error);
         wire::encode(topic, message, &mut self.bytes);
         let known = self.channels.get_mut(topic.name());
         let (channel_id, sequence) = known.ok_or_else(|| failed(McapError::UnknownChannel(0, 0)))?;

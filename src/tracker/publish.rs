@@ -29,7 +29,7 @@ impl Publisher {
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let socket = open().map_err(|source| TrackerError::Send { address, source })?;
+        let socket = open().map_err(|cause| TrackerError::Send { address, cause })?;
         Ok(Self { socket, address, name: name.to_owned(), buffer: Vec::with_capacity(MAX_BYTES) })
     }
 
@@ -39,7 +39,7 @@ impl Publisher {
     /// # Errors
     /// The address cannot be reached.
     pub fn publish(&mut self, unix_s: f64, position: [f64; 3], orientation: [f64; 4]) -> Result<(), TrackerError> {
-        let failed = |source| TrackerError::Send { address: self.address, source };
+        let failed = |cause| TrackerError::Send { address: self.address, cause };
         let datagram = Datagram { name: self.name.as_str().into(), stamp: unix_s, position, orientation };
         self.buffer.clear();
         serde_json::to_writer(&mut self.buffer, &datagram).map_err(|error| failed(error.into()))?;

@@ -13,22 +13,20 @@ const MAX_DATAGRAMS: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum TrackerError {
     /// The address cannot be used.
-    #[error(
-        "cannot listen for the tracker on {address}: {source}; is another host running? If so name another address"
-    )]
+    #[error("cannot listen for the tracker on {address}: {cause}; is another host running? If so name another address")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Nothing can be sent to the address.
-    #[error("cannot send to the host at {address}: {source}; name an address of this machine or network")]
+    #[error("cannot send to the host at {address}: {cause}; name an address of this machine or network")]
     Send {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -69,7 +67,7 @@ impl UdpTracker {
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let socket = listen().map_err(|source| TrackerError::Listen { address, source })?;
+        let socket = listen().map_err(|cause| TrackerError::Listen { address, cause })?;
         Ok(Self {
             socket,
             name: name.to_owned(),

@@ -1,0 +1,77 @@
+//! `hindsight relabel`: derived episodes, in which misses are hits on other goals.
+
+use super::{Common, Finish, output};
+use clap::Args;
+use hindsight::episode::EpisodeStart;
+use hindsight::episode::relabel::{CONTACT_M, relabel};
+use hindsight::learn::hindsight::{self as goals, Strategy};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Derives episodes in which misses are hits on other goals; the recordings are only read
+#[derive(Debug, Args)]
+pub(super) struct Relabel {
+    /// Folder of recorded episodes
+    source: PathBuf,
+    /// Where substituted goals come from
+    #[arg(long, value_enum, default_value = "future")]
+    strategy: Strategy,
+    /// Substituted goals for each original one
+    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    k: u32,
+    /// Folder for the derived files; not the recordings' own
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Relabel {
+    /// Runs the command. Files that cannot be read are named on stderr and end it with data lost.
+    ///
+    /// # Errors
+    /// Nothing could be derived, or a derived file could not be written; nothing was overwritten.
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<Finish> {
+        let how = goals::Relabel { strategy: self.strategy, k: self.k };
+        let found = relabel(&self.source, &self.out, how, common.seed, EpisodeStart::compute_reward)?;
+        for error in &found.skipped {
+            eprintln!("skipped: {error}");
+        }
+        let contact = found.contact_fraction().unwrap_or(0.0);
+        output::say(
+            common,
+            &format!(
+                "{} episodes ({} cut off), {} of them misses; {} of the misses now hold a hit\n\
+                 {} steps, {} at their goal; {} relabelled steps, {} at theirs\n\
+                 contact (object moved more than {:.0} mm): {:.1} %\n\
+                 written to {}",
+                found.episodes,
+                found.incomplete,
+                found.misses,
+                found.misses_turned_hits,
+                found.transitions,
+                found.transition_hits,
+                found.relabelled,
+                found.relabelled_hits,
+                1000.0 * CONTACT_M,
+                100.0 * contact,
+                self.out.display(),
+            ),
+        );
+        let report = json!({
+            "episodes": found.episodes,
+            "incomplete": found.incomplete,
+            "skipped": found.skipped.len(),
+            "misses": found.misses,
+            "misses_turned_hits": found.misses_turned_hits,
+            "transitions": found.transitions,
+            "transition_hits": found.transition_hits,
+            "relabelled": found.relabelled,
+            "relabelled_hits": found.relabelled_hits,
+            "contact_fraction": contact,
+            "strategy": self.strategy,
+            "k": self.k,
+            "seed": common.seed,
+        });
+        output::finish(common, &report);
+        Ok(if found.skipped.is_empty() && found.incomplete == 0 { Finish::Done } else { Finish::WithLoss })
+    }
+}
