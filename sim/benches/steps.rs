@@ -1,7 +1,7 @@
 //! How many physics steps a second one core does, free and pushing, and what a reset costs. Counts the thread's own
 //! processor time where Linux tells it, so that a busy machine does not blur the figure.
 //!
-//! `cargo bench -p sim`
+//! `cargo bench -p sim`, or `cargo bench -p sim -- pushing` for one of them.
 
 #[path = "../tests/reach/mod.rs"]
 mod reach;
@@ -22,6 +22,7 @@ const GOALS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Instant::now();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let model = ArmModel::so101()?;
     let mut world = World::new(&model, &SimParams::so101()?, 1)?;
     let start = [0.26, -0.10, 0.012];
@@ -33,6 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, puck) in
         [("free", None), ("beside a puck", Some([0.26, 0.3, 0.0])), ("pushing", Some([0.26, -0.06, 0.0]))]
     {
+        if wanted.as_ref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
         let (mut total, mut steps) = (Duration::ZERO, 0);
         for seed in 0..60 {
             world.reset(&pose.map(|q| q as f32), puck, seed)?;

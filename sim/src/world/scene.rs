@@ -63,12 +63,22 @@ impl Scene {
             object: None,
         };
         let friction = PairFrictions::new(params);
-        scene.colliders.insert(collider(SharedShape::halfspace(Vector::Z), friction.table, TABLE));
+        scene.add_table(friction.table);
         scene.add_arm(model, params, joints_rad, friction.arm);
         if let Some(pose) = object {
             scene.add_object(params, pose, friction.object);
         }
         scene
+    }
+
+    /// The table twice: a half-space under the object, because its contacts are cheap, and a block under the arm,
+    /// because links that are far above it then fall out in the broad phase.
+    fn add_table(&mut self, friction: f32) {
+        let plane = SharedShape::halfspace(Vector::Z);
+        self.colliders.insert(collider(plane, friction, groups(Group::GROUP_1, Group::GROUP_3)));
+        let block = SharedShape::cuboid(TABLE_HALF_M, TABLE_HALF_M, TABLE_HALF_M);
+        let below = Vector::Z * -TABLE_HALF_M;
+        self.colliders.insert(collider(block, friction, groups(Group::GROUP_1, Group::GROUP_2)).translation(below));
     }
 
     fn add_arm(&mut self, model: &ArmModel, params: &SimParams, joints_rad: &[f64], friction: f32) {
@@ -245,7 +255,10 @@ impl PairFrictions {
     }
 }
 
-const TABLE: InteractionGroups = groups(Group::GROUP_1, Group::GROUP_2.union(Group::GROUP_3));
+/// Half an edge of the block that is the table to the arm, m: beyond any arm's reach.
+const TABLE_HALF_M: f32 = 2.0;
+
+// Group 1 is the table.
 const ARM: InteractionGroups = groups(Group::GROUP_2, Group::GROUP_1.union(Group::GROUP_3));
 const OBJECT: InteractionGroups = groups(Group::GROUP_3, Group::GROUP_1.union(Group::GROUP_2));
 
