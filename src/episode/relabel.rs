@@ -44,7 +44,7 @@ pub enum RelabelError {
         /// Why the first cannot be read.
         first: ReadError,
     },
-    /// A derived file could not be written.
+    /// See [`WriteError`].
     #[error(transparent)]
     Write(#[from] WriteError),
 }
@@ -376,8 +376,10 @@ mod tests {
         let again = relabel(log.path(), &out, Relabel::default(), 2, reward);
         assert!(matches!(again, Err(RelabelError::Write(WriteError::Exists(_)))));
         assert_eq!(bytes_of(&out), earlier);
-        let nothing = relabel(&out, &place.path().join("more"), Relabel::default(), 1, reward);
-        assert!(matches!(nothing, Err(RelabelError::NoEpisodes(_))));
+        assert!(matches!(
+            relabel(&out, &place.path().join("more"), Relabel::default(), 1, reward),
+            Err(RelabelError::NoEpisodes(_))
+        ));
         fs::copy(out.join("relabelled-000000.mcap"), place.path().join("copy.mcap")).unwrap();
         assert!(matches!(read(&place.path().join("copy.mcap")), Err(ReadError::Derived(_))));
     }
