@@ -63,8 +63,8 @@ pub enum SimError {
     },
 }
 
-/// An arm that stands on a table, with at most one object. Deterministic: the same seed and the same calls give the
-/// same bits on every machine.
+/// An arm that stands on a table, with at most one object. Deterministic: the same build, seed and calls give
+/// the same bits.
 ///
 /// [`World::step`] is the passage of time; [`Motors`] is what a firmware sees; everything else is the truth, for tests,
 /// trackers and rewards.
