@@ -2,16 +2,19 @@
 //!
 //! From the metal outwards: [`model`] describes an arm, [`params`] how its motors and its table behave, [`world`]
 //! moves them with rigid-body physics and [`servo`] models, and [`device`] puts the firmware in front, so that a
-//! line of bytes is all that a host sees.
+//! line of bytes is all that a host sees. [`line`] lets other processes see it in real time.
 
 mod delay;
 pub mod device;
+pub mod line;
 pub mod model;
+mod pace;
 pub mod params;
 pub mod servo;
 pub mod world;
 
 pub use device::Device;
+pub use line::{Line, LineError, LineReport};
 pub use model::{ArmModel, ModelError};
 pub use params::{ParamsError, Ranges, SimParams};
 pub use world::{ObjectPose, STEP_US, SimError, World};

@@ -1,0 +1,189 @@
+//! A simulated arm behind a pty, in real time, for any other process.
+//!
+//! [`Line::open`] makes the pty and a symbolic link to it, [`Line::serve`] moves bytes and lets time pass. Clients may
+//! come and go; the line closes, and the link goes, with the value.
+
+use crate::device::{Device, Plant};
+use crate::pace::Pace;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Silence after which a client is taken to be gone, µs.
+const CLIENT_GONE_US: u64 = 1_000_000;
+
+/// Longest wait for bytes before `stop` is looked at, µs.
+const WAIT_MAX_US: u64 = 20_000;
+
+/// Why a line cannot be opened or kept up.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Something that is not a link to a pty is in the way.
+    #[error("{} exists and is not a link to a pty; it is left alone: choose another path or remove it", .0.display())]
+    Occupied(PathBuf),
+    /// The link could not be made.
+    #[error("cannot make the link {}: {source}; choose a path in a folder that exists and may be written", path.display())]
+    Link {
+        /// Path of the link.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no pty, or took it away.
+    #[error("the pty failed: {0}; check that /dev/ptmx exists and how many ptys are in use")]
+    Pty(#[from] io::Error),
+}
+
+/// How well a line kept up with real time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineReport {
+    /// Physics steps made.
+    pub steps: u64,
+    /// Longest that the simulation was behind, µs.
+    pub lag_max_us: u64,
+    /// Real time in which the simulation stood still because it was too far behind to catch up, µs.
+    pub lost_us: u64,
+}
+
+/// An open pty with a link to it.
+#[derive(Debug)]
+pub struct Line {
+    host_side: OwnedFd,
+    /// Kept open so that the pty outlives its clients.
+    client_side: OwnedFd,
+    name: PathBuf,
+    link: PathBuf,
+}
+
+impl Line {
+    /// Makes a pty in raw mode and the symbolic link `link` to it; an old link to a pty is replaced.
+    ///
+    /// # Errors
+    /// See [`LineError`]; nothing is changed.
+    pub fn open(link: &Path) -> Result<Self, LineError> {
+        let (host_side, client_side, name) = open_pty().map_err(io::Error::from)?;
+        match std::fs::symlink_metadata(link) {
+            Ok(_) if !is_pty_link(link) => return Err(LineError::Occupied(link.to_owned())),
+            Ok(_) => std::fs::remove_file(link),
+            Err(_) => Ok(()),
+        }
+        .and_then(|()| std::os::unix::fs::symlink(&name, link))
+        .map_err(|source| LineError::Link { path: link.to_owned(), source })?;
+        Ok(Self { host_side, client_side, name, link: link.to_owned() })
+    }
+
+    /// Path of the pty itself.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Moves bytes between clients and `device`, and steps it in real time, until `stop` is set; `after_step` is
+    /// called after every physics step. Waits without spinning.
+    ///
+    /// # Errors
+    /// [`LineError::Pty`].
+    pub fn serve<P: Plant>(
+        &mut self,
+        device: &mut Device<P>,
+        stop: &AtomicBool,
+        mut after_step: impl FnMut(&mut Device<P>),
+    ) -> Result<LineReport, LineError> {
+        let start = Instant::now();
+        let now_us = || start.elapsed().as_micros() as u64;
+        let mut pace = Pace::new(now_us(), device.time_us());
+        let mut report = LineReport::default();
+        let mut heard_us = now_us();
+        while !stop.load(Ordering::Relaxed) {
+            // What the host has sent comes first: a firmware that catches up must not take lag for silence.
+            if self.exchange(device)? {
+                heard_us = now_us();
+            } else if now_us() - heard_us > CLIENT_GONE_US {
+                heard_us = now_us();
+                // A client that was killed leaves the pty locked for others.
+                ioctl_tiocnxcl(&self.client_side).map_err(io::Error::from)?;
+            }
+            let until_us = pace.catch_up(now_us());
+            while device.time_us() < until_us {
+                device.step();
+                after_step(device);
+                report.steps += 1;
+            }
+            (report.lag_max_us, report.lost_us) = (pace.lag_max_us(), pace.lost_us());
+            self.wait(pace.left_us(device.time_us(), now_us()).min(WAIT_MAX_US))?;
+        }
+        Ok(report)
+    }
+
+    /// Hands over what has come in and what shall go out; says whether anything came.
+    fn exchange<P: Plant>(&self, device: &mut Device<P>) -> io::Result<bool> {
+        let mut buf = [0; 1024];
+        let mut heard = false;
+        loop {
+            match rustix::io::read(&self.host_side, &mut buf) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => device.receive(&buf[..count]),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            heard = true;
+            loop {
+                let count = device.read(&mut buf);
+                if count == 0 {
+                    break;
+                }
+                match rustix::io::write(&self.host_side, &buf[..count]) {
+                    // A client that does not read loses bytes, as on any serial line.
+                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Waits for bytes, for at most `timeout_us`.
+    fn wait(&self, timeout_us: u64) -> io::Result<()> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: (timeout_us * 1000).min(999_999_999) as i64 };
+        match poll(&mut [PollFd::new(&self.host_side, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Another line may have taken the link over.
+        if std::fs::read_link(&self.link).is_ok_and(|target| target == self.name) {
+            let _ = std::fs::remove_file(&self.link);
+        }
+    }
+}
+
+fn open_pty() -> rustix::io::Result<(OwnedFd, OwnedFd, PathBuf)> {
+    let host_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    fcntl_setfd(&host_side, FdFlags::CLOEXEC)?;
+    grantpt(&host_side)?;
+    unlockpt(&host_side)?;
+    let name = ptsname(&host_side, Vec::new())?;
+    let client_side =
+        rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut termios = tcgetattr(&client_side)?;
+    termios.make_raw();
+    tcsetattr(&client_side, OptionalActions::Now, &termios)?;
+    ioctl_fionbio(&host_side, true)?;
+    Ok((host_side, client_side, PathBuf::from(name.to_string_lossy().into_owned())))
+}
+
+/// A link into the folder of ptys, whether or not the pty still exists: numbers are used again.
+fn is_pty_link(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target.starts_with("/dev/pts") || target.starts_with("/dev/ttys"))
+}
