@@ -202,14 +202,11 @@ fn derive(
 
 fn start(episode: &Episode, sha256: &str, how: Relabel, seed: u64) -> EpisodeStart {
     let mut start = episode.start.clone();
-    let strategy = format!("{:?}", how.strategy).to_lowercase();
-    let added = [
-        (SOURCE_KEY, sha256.to_owned()),
-        ("strategy", strategy),
-        ("k", how.k.to_string()),
-        ("relabel_seed", seed.to_string()),
-    ];
-    start.metadata.extend(added.map(|(key, value)| (key.to_owned(), value)));
+    let mut add = |key: &str, value: String| start.metadata.insert(key.to_owned(), value);
+    add(SOURCE_KEY, sha256.to_owned());
+    add("strategy", format!("{:?}", how.strategy).to_lowercase());
+    add("k", how.k.to_string());
+    add("relabel_seed", seed.to_string());
     start
 }
 
