@@ -14,7 +14,7 @@ use crate::env::Layout;
 use rayon::prelude::*;
 
 /// Parts that a batch is cut into.
-pub(crate) const SLICES: usize = 4;
+pub(crate) const SLICES: usize = 2;
 /// A policy's action beyond this counts as saturated: tanh passes hardly any gradient there.
 const SATURATED: f32 = 0.99;
 

@@ -90,7 +90,10 @@ pub enum TrainError {
 pub struct Trainer {
     agent: Agent,
     collector: Collector,
-    buffer: ReplayBuffer,
+    /// Episodes in which the object moved.
+    moved: ReplayBuffer,
+    /// Episodes in which it did not.
+    still: ReplayBuffer,
     /// Real episodes and their share of every batch.
     real: Option<(ReplayBuffer, f64)>,
     batch: Batch,
@@ -131,8 +134,10 @@ impl Trainer {
             }
         }
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6869_6e64_7369_6768);
+        let buffer = ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS);
         Ok(Self {
-            buffer: ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS),
+            moved: buffer.clone(),
+            still: buffer,
             real: None,
             batch: Batch::new(expected, agent.hyper().batch),
             envs: envs.len() as u64,
@@ -223,7 +228,7 @@ impl Trainer {
         self.next_seed = self.next_seed.wrapping_add(self.envs);
         let mut steps = 0;
         for (episode, report) in self.collector.episodes() {
-            self.buffer.push(episode)?;
+            if report.contact { &mut self.moved } else { &mut self.still }.push(episode)?;
             observe(&mut self.agent, episode, &mut self.rng);
             steps += episode.steps();
             progress.success += f64::from(u8::from(report.success));
@@ -247,10 +252,16 @@ impl Trainer {
         let collector = &self.collector;
         let reward = |achieved: &[f32], desired: &[f32]| collector.reward(achieved, desired);
         let relabel = self.agent.hyper.relabel;
-        let (real, share) = self.real.as_ref().map_or((None, 0.0), |(buffer, share)| (Some(buffer), *share));
-        let simulated = Source { buffer: &self.buffer, share: 1.0 - share };
-        let sources: Vec<Source<'_>> =
-            real.map(|buffer| Source { buffer, share }).into_iter().chain([simulated]).collect();
+        let weight = self.agent.hyper.moved_weight * self.moved.transitions() as f64;
+        let moved = weight / (weight + self.still.transitions() as f64);
+        let real = self.real.iter().map(|(buffer, share)| Source { buffer, share: *share });
+        let rest = 1.0 - self.real.as_ref().map_or(0.0, |(_, share)| *share);
+        let sources: Vec<Source<'_>> = real
+            .chain([
+                Source { buffer: &self.moved, share: rest * moved },
+                Source { buffer: &self.still, share: rest * (1.0 - moved) },
+            ])
+            .collect();
         let mut sum = UpdateReport::default();
         for _ in 0..due {
             if !self.batch.fill(&sources, relabel, &reward, &mut self.rng) {
