@@ -16,8 +16,7 @@ pub struct Bounds {
 /// next step of `dt_s` on. Zero for a negative distance.
 #[must_use]
 pub fn stopping_speed(distance: f64, acceleration: f64, dt_s: f64) -> f64 {
-    // Also catches NaN.
-    if !(distance > 0.0) {
+    if distance.is_nan() || distance <= 0.0 {
         return 0.0;
     }
     // From speed m·a·dt the distance is a·dt²·m(m+1)/2; between two such speeds it is linear.

@@ -22,7 +22,7 @@ mod joints;
 mod point;
 
 pub use joints::{JointFilter, JointMotion};
-pub use point::{OBJECT_AGE_LIMIT_US, PointFilter, PointMotion, Workspace};
+pub use point::{PointFilter, PointMotion, Workspace};
 
 use std::fmt;
 

@@ -3,10 +3,8 @@
 use super::brake::{Bounds, stopping_distance, stopping_speed};
 use super::{Filtered, Interventions};
 use crate::kinematics::PROFILE_RADIUS_M;
+use crate::tracker::STALE_US;
 use nalgebra::Vector3;
-
-/// Age from which an object's pose is stale, µs; the tracker's contract.
-pub const OBJECT_AGE_LIMIT_US: u64 = 200_000;
 
 /// Rounding that does not count as leaving the workspace, m.
 const TOLERANCE_M: f64 = 1e-9;
@@ -38,8 +36,8 @@ impl Workspace {
     #[must_use]
     pub fn clip(&self, position_m: [f64; 3]) -> ([f64; 3], Interventions) {
         let mut clipped = position_m;
-        for axis in 0..3 {
-            clipped[axis] = clipped[axis].max(self.lower_m[axis]).min(self.upper_m[axis]);
+        for (x, (lower, upper)) in clipped.iter_mut().zip(self.lower_m.into_iter().zip(self.upper_m)) {
+            *x = x.max(lower).min(upper);
         }
         let radius = clipped[0].hypot(clipped[1]);
         if radius > self.radius_m {
@@ -117,7 +115,7 @@ impl PointFilter {
         if !requested_m.iter().all(|x| x.is_finite()) {
             interventions |= Interventions::NOT_FINITE;
         }
-        if object_age_us.is_some_and(|age| age > OBJECT_AGE_LIMIT_US) {
+        if object_age_us.is_some_and(|age| age > STALE_US) {
             interventions |= Interventions::STALE_OBJECT;
         }
         if !interventions.is_empty() {

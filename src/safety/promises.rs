@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kinematics::{JOINTS, Kinematics, tests::so101};
+use crate::tracker::STALE_US;
 use firmware_bridge::JointLimits;
 use proptest::prelude::*;
 
@@ -81,7 +82,7 @@ proptest! {
         for (request, pace, seen, ticks) in requests {
             for _ in 0..ticks {
                 let before = state;
-                let age = Some(if seen { 0 } else { OBJECT_AGE_LIMIT_US + 1 });
+                let age = Some(if seen { 0 } else { STALE_US + 1 });
                 state = filter.filter(&state, request, age, pace, DT).state;
                 prop_assert!(filter.workspace.distance_outside_m(state.position_m) < 1e-8, "{state:?}");
                 let speed = |s: &PointMotion| s.velocity_m_s.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -190,7 +191,7 @@ fn not_a_number_holds_the_last_good_position() {
     let at = PointMotion::at([0.22, 0.0, 0.05]);
     let held = points.filter(&at, [f64::INFINITY, 0.0, 0.0], None, 1.0, DT);
     assert_eq!(held, Filtered { state: at, interventions: Interventions::NOT_FINITE });
-    let stale = points.filter(&at, [0.3, 0.0, 0.05], Some(OBJECT_AGE_LIMIT_US + 1), 1.0, DT);
+    let stale = points.filter(&at, [0.3, 0.0, 0.05], Some(STALE_US + 1), 1.0, DT);
     assert_eq!(stale, Filtered { state: at, interventions: Interventions::STALE_OBJECT });
 }
 
