@@ -18,7 +18,7 @@ use crate::kinematics::{JOINTS, KinematicsError};
 use firmware_bridge::JointCommand;
 use sim::ArmModel;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// Default control period, µs: 125 Hz.
 pub const PERIOD_US: u32 = 8_000;
@@ -79,21 +79,6 @@ pub enum ControlError {
         /// Joints of the arm.
         found: usize,
     },
-    /// A joint is where it cannot be.
-    #[error(
-        "joint {joint} is at {found_rad:.3} rad, expected {lower_rad:.3}..={upper_rad:.3}; calibrate the arm, or move \
-         it by hand into its range"
-    )]
-    OutsideLimits {
-        /// Index of the joint, 0 is the pan.
-        joint: usize,
-        /// Measured angle, rad.
-        found_rad: f32,
-        /// Smallest angle, rad.
-        lower_rad: f32,
-        /// Largest angle, rad.
-        upper_rad: f32,
-    },
     /// A move from pose to pose did not end in time.
     #[error("the arm did not finish a move within {} s; is something in its way?", motion::MOVE_LIMIT_US / 1_000_000)]
     Blocked,
@@ -111,19 +96,15 @@ pub struct Tick {
     pub stamp_us: u64,
     /// What was measured, and when.
     pub reading: Reading,
-    /// What was planned on it.
+    /// Age of the measurement when it was handed out, µs; grows while answers of the arm are lost.
+    pub reading_age_us: u64,
+    /// What was planned.
     pub plan: Plan,
     /// What the driver says was really sent, rad.
     pub sent: JointCommand,
 }
 
 impl Tick {
-    /// Age of the measurement when the tick began to plan, µs.
-    #[must_use]
-    pub fn reading_age_us(&self) -> u64 {
-        self.stamp_us.saturating_sub(self.reading.stamp_us)
-    }
-
     /// Measured angles, rad; zeros before the first tick.
     #[must_use]
     pub fn measured_rad(&self) -> [f32; JOINTS] {
@@ -197,7 +178,7 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
     /// Powers the arm where it is; it does not move.
     ///
     /// # Errors
-    /// [`ControlError::OutsideLimits`] before the power is on, or [`ControlError::Arm`].
+    /// [`ArmError::OutsideLimits`] before the power is on, or another [`ControlError::Arm`].
     pub fn start(&mut self) -> Result<(), ControlError> {
         let reading = self.arm.read()?;
         let found = reading.joints.position_rad.len();
@@ -205,11 +186,10 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             return Err(ControlError::JointCount { found });
         }
         let at = measured(&reading);
-        for (joint, (&found_rad, limits)) in at.iter().zip(&self.arm.capabilities().limits).enumerate() {
-            let (lower_rad, upper_rad) = (limits.lower_rad, limits.upper_rad);
-            let range = lower_rad - LIMIT_TOLERANCE_RAD..=upper_rad + LIMIT_TOLERANCE_RAD;
-            if !range.contains(&found_rad) {
-                return Err(ControlError::OutsideLimits { joint, found_rad, lower_rad, upper_rad });
+        for (joint, (&position_rad, &limits)) in at.iter().zip(&self.arm.capabilities().limits).enumerate() {
+            let range = limits.lower_rad - LIMIT_TOLERANCE_RAD..=limits.upper_rad + LIMIT_TOLERANCE_RAD;
+            if !range.contains(&position_rad) {
+                return Err(ArmError::OutsideLimits { joint, position_rad, limits }.into());
             }
         }
         self.arm.activate()?;

@@ -24,7 +24,7 @@ const SETTLE_US: u64 = 250_000;
 /// The period must be a whole multiple of the physics step, or the simulated servos would see commands of uneven age.
 pub(super) fn check_period(period_us: u32, physics_step_us: Option<u32>) -> Result<(), ControlError> {
     let physics_step_us = physics_step_us.unwrap_or(1);
-    if period_us == 0 || physics_step_us == 0 || period_us % physics_step_us != 0 {
+    if period_us == 0 || physics_step_us == 0 || !period_us.is_multiple_of(physics_step_us) {
         return Err(ControlError::Period { period_us, physics_step_us });
     }
     Ok(())
@@ -56,6 +56,7 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         }
         let now_us = self.wait();
         self.tick.reading = self.arm.read()?;
+        self.tick.reading_age_us = self.clock.now_us().saturating_sub(self.tick.reading.stamp_us);
         let dt_s = self.period_s();
         let plan = match goal {
             Goal::Point(set_point, object_age_us, pace) => self.planner.plan(set_point, object_age_us, pace, dt_s),

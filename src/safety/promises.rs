@@ -58,12 +58,12 @@ proptest! {
         for request in requests {
             let before = state;
             state = filter.filter(&state, &request, DT).state;
-            for joint in 0..JOINTS {
+            for (joint, limit) in limits.iter().enumerate() {
                 let (now, then) = (state.position_rad[joint], before.position_rad[joint]);
                 prop_assert!(now.is_finite());
-                prop_assert!(now >= f64::from(limits[joint].lower_rad) && now <= f64::from(limits[joint].upper_rad));
+                prop_assert!(now >= f64::from(limit.lower_rad) && now <= f64::from(limit.upper_rad));
                 let speed = (now - then) / DT;
-                prop_assert!(speed.abs() <= f64::from(limits[joint].velocity_rad_s) + 1e-6, "joint {joint}: {speed}");
+                prop_assert!(speed.abs() <= f64::from(limit.velocity_rad_s) + 1e-6, "joint {joint}: {speed}");
                 let change = speed - before.velocity_rad_s[joint];
                 prop_assert!(change.abs() <= ACCELERATION * DT + 1e-6, "joint {joint}: {change}");
             }
