@@ -2,7 +2,7 @@
 //!
 //! From the metal outwards: [`model`] describes an arm, [`params`] how its motors and its table behave, [`world`]
 //! moves them with rigid-body physics and [`servo`] models, and [`device`] puts the firmware in front, so that a
-//! line of bytes is all that a host sees. [`line`] lets other processes see it in real time.
+//! line of bytes is all that a host sees. [`mod@line`] lets other processes see it in real time.
 
 mod delay;
 pub mod device;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Silence after which a client is taken to be gone, µs.
-const CLIENT_GONE_US: u64 = 1_000_000;
+/// Silence after which a client may have been killed, µs.
+const CLIENT_GONE_US: u64 = 200_000;
 
 /// Longest wait for bytes before `stop` is looked at, µs.
 const WAIT_MAX_US: u64 = 20_000;
@@ -107,7 +107,7 @@ impl Line {
                 heard_us = now_us();
             } else if now_us() - heard_us > CLIENT_GONE_US {
                 heard_us = now_us();
-                // A client that was killed leaves the pty locked for others.
+                // A client that was killed leaves the pty locked for all but root; one that lives has a file lock too.
                 ioctl_tiocnxcl(&self.client_side).map_err(io::Error::from)?;
             }
             let until_us = pace.catch_up(now_us());

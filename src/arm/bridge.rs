@@ -140,11 +140,12 @@ impl<L: Link, C: Clock> BridgeArm<L, C> {
             while !self.greeted {
                 let mut buf = [0; 256];
                 let bytes = self.receive(&mut buf, until_us)?;
-                if bytes.is_empty() {
-                    break;
-                }
                 heard_count += bytes.len();
                 heard.extend(bytes.iter().take(EXCERPT_MAX - heard.len()));
+                // A port may also talk without end.
+                if bytes.is_empty() || self.clock.now_us() >= until_us {
+                    break;
+                }
             }
             // The state, for the mode and a first reading.
             if self.greeted && self.exchange(CONTROL_TIMEOUT_US, |seq| HostMessage::Poll { seq })? {
@@ -163,11 +164,10 @@ impl<L: Link, C: Clock> BridgeArm<L, C> {
     /// # Errors
     /// [`ArmError::NoAnswer`], [`ArmError::Refused`] if the motors fail, [`ArmError::Rebooted`] or [`ArmError::Link`].
     pub fn clear_fault(&mut self) -> Result<(), ArmError> {
-        self.active = false;
         self.insist(|seq| HostMessage::ClearFault { seq })?;
-        self.check()?;
+        self.check_boot()?;
         self.obeyed()?;
-        self.powered = false;
+        (self.active, self.powered) = (false, false);
         Ok(())
     }
 
@@ -229,9 +229,11 @@ impl<L: Link, C: Clock> BridgeArm<L, C> {
         self.seq = self.seq.checked_add(1).unwrap_or(1);
         let sent_us = self.clock.now_us();
         self.send(&message(self.seq))?;
+        let until_us = sent_us + timeout_us;
         let mut buf = [0; 256];
         while self.answer.seq != self.seq {
-            if self.receive(&mut buf, sent_us + timeout_us)?.is_empty() {
+            let is_late = self.clock.now_us() > until_us;
+            if is_late || self.receive(&mut buf, until_us)?.is_empty() {
                 self.counts.lost += 1;
                 self.unanswered_since_us.get_or_insert(sent_us);
                 return Ok(false);
@@ -263,11 +265,14 @@ impl<L: Link, C: Clock> BridgeArm<L, C> {
         Ok(answered)
     }
 
+    fn check_boot(&self) -> Result<(), ArmError> {
+        let (before, now) = (self.boot_id, self.answer.boot_id);
+        if before == now { Ok(()) } else { Err(ArmError::Rebooted { before, now }) }
+    }
+
     /// What the last answer says about the arm as a whole.
     fn check(&self) -> Result<(), ArmError> {
-        if self.answer.boot_id != self.boot_id {
-            return Err(ArmError::Rebooted { before: self.boot_id, now: self.answer.boot_id });
-        }
+        self.check_boot()?;
         match self.answer.mode {
             Mode::Fault(fault) if self.active => Err(ArmError::Fault(fault)),
             Mode::Idle if self.active => Err(ArmError::PowerLost),
@@ -341,6 +346,10 @@ impl<L: Link, C: Clock> Arm for BridgeArm<L, C> {
             self.check()?;
         } else {
             self.exchange_in_tick(|seq| HostMessage::Poll { seq })?;
+        }
+        if self.reading.joints.position_rad.len() != self.capabilities.limits.len() {
+            // Nothing was measured since the firmware started.
+            return Err(ArmError::Refused(Refusal::Motors));
         }
         self.counts.stale += u64::from(!self.is_fresh());
         self.unread = false;
