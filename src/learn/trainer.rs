@@ -134,10 +134,11 @@ impl Trainer {
             }
         }
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6869_6e64_7369_6768);
-        let buffer = ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS);
+        // Made twice, not cloned: a clone would touch all of the memory.
+        let buffer = || ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS);
         Ok(Self {
-            moved: buffer.clone(),
-            still: buffer,
+            moved: buffer(),
+            still: buffer(),
             real: None,
             batch: Batch::new(expected, agent.hyper().batch),
             envs: envs.len() as u64,
