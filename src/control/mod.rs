@@ -193,6 +193,8 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             }
         }
         self.arm.activate()?;
+        // Where the arm is held now; the first reading may be from before somebody moved it.
+        let at = measured(&self.arm.read()?);
         self.planner.reset(&at);
         self.started = true;
         self.deadline_us = self.clock.now_us();
@@ -237,6 +239,12 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
     pub fn abort(&mut self) -> Result<(), ControlError> {
         self.started = false;
         Ok(self.arm.deactivate()?)
+    }
+
+    /// Whether the arm is under power.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started
     }
 
     /// The last tick.

@@ -1,5 +1,9 @@
 //! Policies: what to do, given what is seen and wanted.
 
+pub mod floor;
+
+pub use floor::{RandomPolicy, StillPolicy};
+
 use crate::env::GoalObservation;
 
 /// Turns an observation into an action.

@@ -1,1 +1,166 @@
-//! task
+//! What shall be achieved: goals, rewards and success. Pure: no arm, no clock.
+//!
+//! All tasks are sparse: the reward is 0 within the success radius of the goal and −1 elsewhere, and an episode
+//! never ends early. Starts that are already at the goal are thrown away.
+
+pub mod observation;
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::env::Layout;
+
+/// Policy steps in an episode: 4 s at 12.5 Hz.
+pub const EPISODE_STEPS: usize = 50;
+/// Length of an action: fingertip displacement x, y, z and gripper, each in [−1, 1].
+pub const ACTION_SIZE: usize = 4;
+/// Fingertip displacement that 1.0 in an action asks for in one policy step, m.
+pub const ACTION_SCALE_M: f64 = 0.03;
+/// Fingertip's place at the start of an episode, m: over the middle of the region, clear of the puck.
+pub const START_TIP_M: [f64; 3] = [0.22, 0.0, 0.08];
+/// How far the object must move in an episode to count as touched, m.
+pub const CONTACT_M: f64 = 0.005;
+
+/// Which task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// Bring the fingertip to a point in the air.
+    Reach,
+    /// Push the puck to a place on the table.
+    Push,
+}
+
+/// A box in the base frame, m.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Region {
+    /// Smallest x, y, z.
+    pub lower: [f64; 3],
+    /// Largest x, y, z.
+    pub upper: [f64; 3],
+}
+
+impl Region {
+    /// A point drawn uniformly.
+    pub fn sample(&self, rng: &mut impl Rng) -> [f64; 3] {
+        std::array::from_fn(|i| {
+            let (lower, upper) = (self.lower[i], self.upper[i]);
+            if lower < upper { rng.random_range(lower..upper) } else { lower }
+        })
+    }
+
+    /// Whether the point is inside or on the edge.
+    #[must_use]
+    pub fn contains(&self, point: &[f64; 3]) -> bool {
+        (0..3).all(|i| (self.lower[i]..=self.upper[i]).contains(&point[i]))
+    }
+}
+
+/// A task with its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Which task.
+    pub kind: TaskKind,
+    /// Where goals are drawn from. For push, z is the height of a resting puck's centre.
+    pub goals: Region,
+    /// Where the object is put at the start of a simulated episode; `None` without an object.
+    pub objects: Option<Region>,
+    /// Distance to the goal that counts as success, m.
+    pub success_radius_m: f64,
+}
+
+impl TaskKind {
+    /// Name as it stands in files and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reach => "reach",
+            Self::Push => "push",
+        }
+    }
+}
+
+impl Task {
+    /// The task with its standard numbers. Push draws puck and goal uniformly over 16 × 20 cm of the table.
+    ///
+    /// `object_height_m` is the height of the resting object's centre.
+    #[must_use]
+    pub fn new(kind: TaskKind, object_height_m: f64) -> Self {
+        let table = Region { lower: [0.16, -0.10, object_height_m], upper: [0.32, 0.10, object_height_m] };
+        let (goals, objects) = match kind {
+            TaskKind::Reach => (Region { lower: [0.16, -0.10, 0.03], upper: [0.32, 0.10, 0.11] }, None),
+            TaskKind::Push => (table, Some(table)),
+        };
+        Self { kind, goals, objects, success_radius_m: 0.03 }
+    }
+
+    /// Sizes of observation, goal and action.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let observation = match self.kind {
+            TaskKind::Reach => observation::REACH_SIZE,
+            TaskKind::Push => observation::OBJECT_SIZE,
+        };
+        Layout { observation, goal: 3, action: ACTION_SIZE }
+    }
+
+    /// A goal that is not achieved at the start, whose achieved goal is `start`.
+    pub fn sample_goal(&self, start: &[f64; 3], rng: &mut impl Rng) -> [f64; 3] {
+        loop {
+            let goal = self.goals.sample(rng);
+            if distance_m(start, &goal) >= self.success_radius_m {
+                return goal;
+            }
+        }
+    }
+
+    /// Whether `achieved` is within the success radius of `desired`.
+    #[must_use]
+    pub fn is_success(&self, achieved: &[f32], desired: &[f32]) -> bool {
+        goal_distance_m(achieved, desired) < self.success_radius_m
+    }
+
+    /// 0 at the goal, −1 elsewhere.
+    #[must_use]
+    pub fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        if self.is_success(achieved, desired) { 0.0 } else { -1.0 }
+    }
+}
+
+/// Distance of two points, m.
+#[must_use]
+pub fn distance_m(a: &[f64; 3], b: &[f64; 3]) -> f64 {
+    (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Distance of two goals of equal length, m.
+#[must_use]
+pub fn goal_distance_m(achieved: &[f32], desired: &[f32]) -> f64 {
+    achieved.iter().zip(desired).map(|(a, d)| f64::from(a - d).powi(2)).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    #[test]
+    fn no_episode_starts_at_its_goal() {
+        let task = Task::new(TaskKind::Push, 0.01);
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        for _ in 0..1000 {
+            let start = task.objects.unwrap().sample(&mut rng);
+            let goal = task.sample_goal(&start, &mut rng);
+            assert!(distance_m(&start, &goal) >= task.success_radius_m);
+            assert!(task.goals.contains(&goal));
+        }
+    }
+
+    #[test]
+    fn the_reward_is_sparse_and_depends_on_the_goals_alone() {
+        let task = Task::new(TaskKind::Push, 0.01);
+        assert_eq!(task.compute_reward(&[0.2, 0.0, 0.01], &[0.2, 0.029, 0.01]), 0.0);
+        assert_eq!(task.compute_reward(&[0.2, 0.0, 0.01], &[0.2, 0.031, 0.01]), -1.0);
+    }
+}

@@ -152,6 +152,17 @@ impl World {
         Ok(())
     }
 
+    /// Lets the world behave as `params` say from the next [`World::reset`] on.
+    ///
+    /// # Errors
+    /// See [`SimError`]; the world is unchanged.
+    pub fn set_params(&mut self, params: &SimParams) -> Result<(), SimError> {
+        params.check()?;
+        self.check_count(params.servos.len())?;
+        self.params.clone_from(params);
+        Ok(())
+    }
+
     /// Lets [`STEP_US`] pass.
     pub fn step(&mut self) {
         if let Some(command) = self.commands.receive(self.time_us) {

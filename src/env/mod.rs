@@ -1,4 +1,13 @@
-//! Goal-conditioned environments in Gymnasium's words.
+//! Goal-conditioned environments in Gymnasium's words: the seam ([`GoalEnv`]), and a task on an arm ([`arm`]), be
+//! it real or simulated in this process ([`simulated`]).
+
+pub mod arm;
+pub mod scene;
+pub mod simulated;
+
+pub use arm::{ArmEnv, Start};
+pub use scene::Scene;
+pub use simulated::SimEnv;
 
 /// What a goal-conditioned policy sees. Task spaces are 3-dimensional positions in the base frame, m.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,3 +73,10 @@ pub trait GoalEnv: Send {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct EnvError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl EnvError {
+    /// Any error as the reason.
+    pub fn new(reason: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(reason))
+    }
+}

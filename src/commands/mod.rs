@@ -1,0 +1,80 @@
+//! The command line, a file a command. Here alone concrete types are put together and things are printed.
+
+mod output;
+mod plot;
+mod relabel;
+mod train;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Drives a robot arm, records its episodes, and learns from its misses.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Print one JSON object as the last line of stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Seed of every random number
+    #[arg(long, global = true, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Derive episodes in which misses are hits on other goals
+    Relabel(relabel::Relabel),
+    /// Train a policy from scratch in the paired simulator
+    Train(train::Train),
+}
+
+/// How a command that did not fail has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// All went well.
+    Done,
+    /// Ended with data lost, or with a fault latched.
+    WithLoss,
+}
+
+/// A wrong use that the parser cannot see, such as contradictory flags.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The arm, its line or its recording failed while running; what was recorded is safe.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LossError(pub String);
+
+/// Exit code for a failed command: 2 for wrong use, 3 for a session cut short with its data kept, 1 otherwise.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() {
+        2
+    } else if error.is::<LossError>() {
+        3
+    } else {
+        1
+    }
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// Whatever the command could not do.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
+    let common = &arguments.common;
+    match &arguments.command {
+        Command::Relabel(command) => command.run(common),
+        Command::Train(command) => command.run(common),
+    }
+}

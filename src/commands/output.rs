@@ -1,0 +1,42 @@
+//! What people and scripts see: progress on stderr while it lasts, text on stdout, one JSON object last.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Common;
+
+/// A bar with rate and time left, on stderr; invisible where that is not a terminal.
+#[must_use]
+pub fn progress(label: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    // The template is a constant: it either parses always or never.
+    if let Ok(style) =
+        ProgressStyle::with_template("{prefix:14} {wide_bar} {pos}/{len} {msg} {per_sec:>10} {eta:>5} left")
+    {
+        bar.set_style(style);
+    }
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Prints text for people, unless a script asked for JSON alone.
+pub fn say(common: &Common, text: &str) {
+    if !common.json {
+        println!("{text}");
+    }
+}
+
+/// Prints the JSON object that ends a reporting command, if it was asked for.
+pub fn finish(common: &Common, report: &serde_json::Value) {
+    if common.json {
+        println!("{report}");
+    }
+}
+
+/// A success rate with its interval, as a percentage for people.
+#[must_use]
+pub fn percent(rate: f64, interval: [f64; 2]) -> String {
+    format!("{:5.1} %  [{:.1}, {:.1}]", 100.0 * rate, 100.0 * interval[0], 100.0 * interval[1])
+}

@@ -1,0 +1,156 @@
+//! Pictures as SVG files, where a curve says more than a number.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+const BLUE: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+const ORANGE: RGBColor = RGBColor(0xe6, 0x7e, 0x22);
+const GREY: RGBColor = RGBColor(0x88, 0x88, 0x88);
+
+/// A success rate with its 95 % interval.
+#[derive(Debug, Clone)]
+pub struct Bar {
+    /// What was measured.
+    pub label: String,
+    /// Success rate, 0..=1.
+    pub rate: f64,
+    /// Its 95 % interval.
+    pub interval: [f64; 2],
+}
+
+/// Where the object went in one episode, seen from above.
+#[derive(Debug, Clone)]
+pub struct Path2 {
+    /// Places of the object, base frame x and y, m.
+    pub object: Vec<(f64, f64)>,
+    /// Where it was wanted, m.
+    pub goal: (f64, f64),
+    /// Whether it ended there.
+    pub success: bool,
+}
+
+/// A measurement before and after learning.
+pub struct Side<'a> {
+    /// Title of the picture's half.
+    pub title: &'a str,
+    /// Episodes to draw.
+    pub paths: &'a [Path2],
+}
+
+/// Draws success rates as bars beside the object's paths before and after.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn before_and_after(file: &Path, bars: &[Bar], sides: [Side<'_>; 2], radius_m: f64) -> Result<()> {
+    let root = SVGBackend::new(file, (1200, 420)).into_drawing_area();
+    let draw = || -> Result<()> {
+        root.fill(&WHITE)?;
+        let areas = root.split_evenly((1, 3));
+        draw_bars(&areas[0], bars)?;
+        for (area, side) in areas[1..].iter().zip(&sides) {
+            draw_paths(area, side, radius_m)?;
+        }
+        root.present()?;
+        Ok(())
+    };
+    draw().with_context(|| format!("cannot draw {}; check the folder's rights and free space", file.display()))
+}
+
+fn draw_bars(area: &DrawingArea<SVGBackend<'_>, Shift>, bars: &[Bar]) -> Result<()> {
+    let mut chart = ChartBuilder::on(area)
+        .caption("success at the last step, 95 % interval", ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(30)
+        .y_label_area_size(40)
+        .build_cartesian_2d(-0.6..bars.len() as f64 - 0.4, 0.0..1.0)?;
+    let label = |x: &f64| {
+        let index = x.round();
+        let at = (x - index).abs() < 1e-6 && index >= 0.0;
+        bars.get(index as usize).filter(|_| at).map(|bar| bar.label.clone()).unwrap_or_default()
+    };
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(bars.len() * 2 + 3)
+        .x_label_formatter(&label)
+        .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
+        .draw()?;
+    for (index, bar) in bars.iter().enumerate() {
+        let x = index as f64;
+        let color = if index + 1 == bars.len() { ORANGE } else { BLUE };
+        chart.draw_series([
+            Rectangle::new([(x - 0.3, 0.0), (x + 0.3, bar.rate)], color.mix(0.8).filled()),
+            Rectangle::new([(x - 0.01, bar.interval[0]), (x + 0.01, bar.interval[1])], BLACK.filled()),
+        ])?;
+        let text = format!("{:.1} %", 100.0 * bar.rate);
+        chart.draw_series([Text::new(text, (x - 0.28, (bar.rate - 0.06).max(0.05)), ("sans-serif", 15))])?;
+    }
+    Ok(())
+}
+
+fn draw_paths(area: &DrawingArea<SVGBackend<'_>, Shift>, side: &Side<'_>, radius_m: f64) -> Result<()> {
+    // Seen from behind the base: x forward is up, y left is left.
+    let mut chart = ChartBuilder::on(area)
+        .caption(side.title, ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(30)
+        .y_label_area_size(40)
+        .build_cartesian_2d(0.20..-0.20, 0.06..0.42)?;
+    chart.configure_mesh().x_desc("y, m").y_desc("x, m").light_line_style(TRANSPARENT).draw()?;
+    for path in side.paths {
+        let color = if path.success { BLUE } else { ORANGE };
+        let (gx, gy) = path.goal;
+        let ring = (0..=24).map(|k| {
+            let angle = f64::from(k) * std::f64::consts::TAU / 24.0;
+            (gy + radius_m * angle.sin(), gx + radius_m * angle.cos())
+        });
+        chart.draw_series(LineSeries::new(ring, GREY.mix(0.5)))?;
+        chart.draw_series(LineSeries::new(path.object.iter().map(|&(x, y)| (y, x)), color.stroke_width(2)))?;
+        let last = path.object.last().map(|&(x, y)| Circle::new((y, x), 4, color.filled()));
+        chart.draw_series(last)?;
+    }
+    Ok(())
+}
+
+/// One point of a learning curve.
+#[derive(Debug, Clone, Copy)]
+pub struct CurvePoint {
+    /// Environment steps so far.
+    pub env_steps: f64,
+    /// Time since the training began, s.
+    pub elapsed_s: f64,
+    /// Success rate in deterministic evaluation.
+    pub success_rate: f64,
+}
+
+/// Draws success over environment steps.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) -> Result<()> {
+    let root = SVGBackend::new(file, (720, 420)).into_drawing_area();
+    let draw = || -> Result<()> {
+        root.fill(&WHITE)?;
+        let end = points.iter().map(|point| point.env_steps).fold(1.0, f64::max);
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 16))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .build_cartesian_2d(0.0..end, 0.0..1.0)?;
+        chart
+            .configure_mesh()
+            .x_desc("environment steps")
+            .y_desc("success at the last step")
+            .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
+            .draw()?;
+        let line = points.iter().map(|point| (point.env_steps, point.success_rate));
+        chart.draw_series(LineSeries::new(line, BLUE.stroke_width(2)).point_size(3))?;
+        root.present()?;
+        Ok(())
+    };
+    draw().with_context(|| format!("cannot draw {}; check the folder's rights and free space", file.display()))
+}

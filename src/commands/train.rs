@@ -1,0 +1,298 @@
+//! `hindsight train`: a policy from scratch in the paired simulator.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use hindsight::env::simulated::simulated_many;
+use hindsight::env::{EnvError, GoalEnv};
+use hindsight::learn::evaluate::{Evaluation, evaluate};
+use hindsight::learn::onnx::PolicyCard;
+use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
+use hindsight::policy::{RandomPolicy, StillPolicy};
+use hindsight::task::{Task, TaskKind};
+use serde_json::json;
+use sim::{ArmModel, SimParams};
+
+use super::output::{self, percent};
+use super::plot::{self, CurvePoint};
+use super::{Common, Finish, UsageError};
+
+/// Environments that collect in parallel.
+const ENVS: usize = 24;
+/// Evaluation seeds are far from the training's.
+const EVALUATION_SEED: u64 = 1 << 40;
+/// Episodes of an evaluation during training.
+const GLANCE_EPISODES: usize = 100;
+
+/// Train a policy from scratch in the paired simulator
+#[derive(Debug, Args)]
+pub struct Train {
+    /// What the policy shall do
+    #[arg(long, value_enum)]
+    task: TaskKind,
+    /// The policy's file; learner's state, card and learning curve go beside it
+    #[arg(long)]
+    out: PathBuf,
+    /// Stop after so many environment steps [default: the task's]
+    #[arg(long)]
+    env_steps: Option<u64>,
+    /// Stop after so many minutes
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Stop when an evaluation during training reaches this success rate
+    #[arg(long, default_value_t = 1.0)]
+    target: f64,
+    /// Hyper-parameters as TOML [default: the task's]
+    #[arg(long)]
+    hyper: Option<PathBuf>,
+    /// Learn without relabelling, to see what it is worth
+    #[arg(long)]
+    no_relabel: bool,
+    /// Episodes of the last evaluation
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    episodes: u64,
+    /// Overwrite files of an earlier training
+    #[arg(long)]
+    force: bool,
+}
+
+/// What a training made.
+struct Trained {
+    agent: Agent,
+    curve: Vec<CurvePoint>,
+    progress: Progress,
+}
+
+impl Train {
+    /// Trains, evaluates, and writes policy, learner's state, card and curve.
+    ///
+    /// # Errors
+    /// A file exists already, the hyper-parameters are out of range, or learning diverged.
+    pub fn run(&self, common: &Common) -> Result<Finish> {
+        let begun = Instant::now();
+        self.check_files()?;
+        let hyper = self.hyper()?;
+        let model = ArmModel::so101()?;
+        let twin = SimParams::so101()?;
+        let task = Task::new(self.task, twin.object.height_m / 2.0);
+        let envs = |count| simulated_many(&model, &twin, std::slice::from_ref(&twin), &task, count);
+
+        let trained = self.train(hyper, envs, common)?;
+        let seeds: Vec<u64> = (0..self.episodes).map(|i| EVALUATION_SEED + i).collect();
+        let mut judges = envs(8)?;
+        let learned = evaluate(&mut judges, || Ok(Actor::new(&trained.agent, 1)), &seeds)?;
+        let still = evaluate(&mut judges, || Ok(StillPolicy), &seeds)?;
+        let random = evaluate(&mut judges, || Ok(RandomPolicy::new(common.seed)), &seeds)?;
+        self.write(&trained, &learned, [&still, &random], common)?;
+
+        output::say(common, &format!("success     {}", rate(&learned)));
+        output::say(common, &format!("do nothing  {}", rate(&still)));
+        output::say(common, &format!("random      {}", rate(&random)));
+        output::say(common, &format!("written     {}", self.out.display()));
+        output::finish(
+            common,
+            &json!({
+                "task": self.task.name(),
+                "episodes": self.episodes,
+                "seed": common.seed,
+                "success_rate": learned.success_rate(),
+                "success_ci95": learned.success_ci95(),
+                "final_distance_m": { "p50": learned.final_distance_m(0.5), "p95": learned.final_distance_m(0.95) },
+                "floors": { "still": still.success_rate(), "random": random.success_rate() },
+                "env_steps": trained.progress.env_steps,
+                "updates": trained.progress.updates,
+                "train_s": trained.progress.elapsed.as_secs_f64(),
+                "elapsed_s": begun.elapsed().as_secs_f64(),
+            }),
+        );
+        Ok(Finish::Done)
+    }
+
+    fn train(
+        &self,
+        hyper: Hyper,
+        envs: impl Fn(usize) -> Result<Vec<Box<dyn GoalEnv>>, EnvError>,
+        common: &Common,
+    ) -> Result<Trained> {
+        let budget = Budget {
+            env_steps: Some(self.env_steps.unwrap_or(default_env_steps(self.task))),
+            wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
+        };
+        let bar = output::progress(&format!("train {}", self.task.name()), budget.env_steps.unwrap_or(0));
+        let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();
+        let mut judges = envs(8)?;
+        let mut curve = Vec::new();
+        let mut best: Option<(f64, Agent)> = None;
+        let mut failure = None;
+        let mut next_glance = 0;
+        let glance_every = budget.env_steps.unwrap_or(0).div_ceil(20).max(1);
+        let mut trainer = Trainer::new(hyper, envs(ENVS)?, common.seed)?;
+        let progress = trainer.run(budget, |progress, agent| {
+            bar.set_position(progress.env_steps);
+            bar.set_message(format!(
+                "success {:3.0} %  contact {:3.0} %  {:.0} updates/s",
+                100.0 * curve.last().map_or(progress.success, |point: &CurvePoint| point.success_rate),
+                100.0 * progress.contact,
+                progress.updates_per_s,
+            ));
+            if progress.env_steps < next_glance || progress.updates == 0 {
+                return ControlFlow::Continue(());
+            }
+            next_glance = progress.env_steps + glance_every;
+            match evaluate(&mut judges, || Ok(Actor::new(agent, 1)), &seeds) {
+                Ok(glance) => {
+                    let success_rate = glance.success_rate();
+                    curve.push(CurvePoint {
+                        env_steps: progress.env_steps as f64,
+                        elapsed_s: progress.elapsed.as_secs_f64(),
+                        success_rate,
+                    });
+                    if best.as_ref().is_none_or(|(rate, _)| success_rate >= *rate) {
+                        best = Some((success_rate, agent.clone()));
+                    }
+                    if success_rate >= self.target { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        bar.finish_and_clear();
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let agent = best.map_or_else(|| trainer.into_agent(), |(_, agent)| agent);
+        Ok(Trained { agent, curve, progress })
+    }
+
+    fn hyper(&self) -> Result<Hyper> {
+        let mut hyper = match &self.hyper {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+                Hyper::from_toml(&text).with_context(|| format!("in {}", file.display()))?
+            }
+            None => default_hyper(self.task),
+        };
+        if self.no_relabel {
+            hyper.relabel.k = 0;
+        }
+        Ok(hyper)
+    }
+
+    fn files(&self) -> [PathBuf; 5] {
+        ["onnx", "agent", "md", "csv", "svg"].map(|extension| self.out.with_extension(extension))
+    }
+
+    fn check_files(&self) -> Result<()> {
+        if self.out.extension().is_none_or(|extension| extension != "onnx") {
+            return Err(UsageError(format!("--out {}: expected a file that ends in .onnx", self.out.display())).into());
+        }
+        if !(0.0..=1.0).contains(&self.target) {
+            return Err(UsageError(format!("--target {}: expected a rate from 0 to 1", self.target)).into());
+        }
+        if self.minutes.is_some_and(|minutes| !minutes.is_finite() || minutes <= 0.0) {
+            return Err(UsageError("--minutes: expected a number above 0".into()).into());
+        }
+        for file in self.files() {
+            if file.exists() && !self.force {
+                let text = format!("{} exists; choose another --out, or say --force", file.display());
+                return Err(UsageError(text).into());
+            }
+        }
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
+    }
+
+    fn write(&self, trained: &Trained, learned: &Evaluation, floors: [&Evaluation; 2], common: &Common) -> Result<()> {
+        let [onnx, agent, card, csv, svg] = self.files();
+        let put = |file: &Path, bytes: &[u8]| {
+            std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+        };
+        let layout = format!("fetch-{}", trained.agent.layout().observation);
+        let policy = PolicyCard { task: self.task.name().into(), layout, seed: common.seed };
+        put(&onnx, &trained.agent.to_onnx(&policy))?;
+        trained.agent.save(&agent)?;
+        let mut rows = String::from("env_steps,elapsed_s,success_rate\n");
+        for point in &trained.curve {
+            rows += &format!("{},{:.1},{}\n", point.env_steps, point.elapsed_s, point.success_rate);
+        }
+        put(&csv, rows.as_bytes())?;
+        let title = format!("{}: {GLANCE_EPISODES} episodes, deterministic", self.task.name());
+        plot::learning_curve(&svg, &title, &trained.curve)?;
+        let [still, random] = floors;
+        let text = format!(
+            "# {task}\n\n\
+             | | |\n|---|---|\n\
+             | Arm | SO-101, the nominal simulated one |\n\
+             | Task | {task}, sparse reward −1/0, success within 3 cm at the last of 50 steps |\n\
+             | Input | `observation` [N, {width}]: the Fetch layout of {observation} numbers, achieved goal, desired goal |\n\
+             | Output | `action` [N, 4]: fingertip displacement x, y, z in 3 cm and gripper, each in [−1, 1] |\n\
+             | Learned from | {steps} environment steps, {updates} updates, {seconds:.0} s, no demonstration |\n\
+             | Seed | {seed} |\n\
+             | Success | {success} over {episodes} episodes on seeds not trained on |\n\
+             | Doing nothing | {still} |\n\
+             | Random actions | {random} |\n\n\
+             Make it again: `{command}`\n\n\
+             ## Hyper-parameters\n\n```toml\n{hyper}```\n",
+            task = self.task.name(),
+            width = trained.agent.layout().observation + 2 * trained.agent.layout().goal,
+            observation = trained.agent.layout().observation,
+            steps = trained.agent.env_steps(),
+            updates = trained.agent.updates(),
+            seconds = trained.progress.elapsed.as_secs_f64(),
+            seed = common.seed,
+            success = rate(learned),
+            episodes = self.episodes,
+            still = rate(still),
+            random = rate(random),
+            command = self.command_line(common),
+            hyper = toml::to_string(trained.agent.hyper())?,
+        );
+        put(&card, text.as_bytes())
+    }
+
+    fn command_line(&self, common: &Common) -> String {
+        let mut line =
+            format!("hindsight train --task {} --seed {} --out {}", self.task.name(), common.seed, self.out.display());
+        if let Some(steps) = self.env_steps {
+            line += &format!(" --env-steps {steps}");
+        }
+        if let Some(minutes) = self.minutes {
+            line += &format!(" --minutes {minutes}");
+        }
+        if let Some(hyper) = &self.hyper {
+            line += &format!(" --hyper {}", hyper.display());
+        }
+        if self.target < 1.0 {
+            line += &format!(" --target {}", self.target);
+        }
+        if self.no_relabel {
+            line += " --no-relabel";
+        }
+        line
+    }
+}
+
+fn rate(evaluation: &Evaluation) -> String {
+    percent(evaluation.success_rate(), evaluation.success_ci95())
+}
+
+/// Environment steps after which the task is learned.
+fn default_env_steps(task: TaskKind) -> u64 {
+    match task {
+        TaskKind::Reach => 60_000,
+        TaskKind::Push => 1_500_000,
+    }
+}
+
+/// Hyper-parameters with which the task is learned soonest.
+fn default_hyper(task: TaskKind) -> Hyper {
+    match task {
+        TaskKind::Reach => Hyper { hidden: vec![64, 64], warmup_steps: 3_000, ..Hyper::default() },
+        TaskKind::Push => Hyper::default(),
+    }
+}

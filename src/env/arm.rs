@@ -1,0 +1,381 @@
+//! A task on an arm: the environment that training, evaluation, collection and deployment share.
+//!
+//! A step moves the fingertip's set-point by the action over [`TICKS_PER_STEP`] control ticks and then looks.
+//! Nothing here knows whether the arm, the clock and the tracker are real.
+
+use firmware_bridge::JointState;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+
+use super::scene::Scene;
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use crate::arm::Arm;
+use crate::clock::Clock;
+use crate::control::{ControlLoop, SetPoint};
+use crate::episode::recorder::Recording;
+use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
+use crate::kinematics::{JOINTS, Kinematics};
+use crate::safety::Interventions;
+use crate::task::observation::{self, Hand, Object};
+use crate::task::{ACTION_SCALE_M, ACTION_SIZE, EPISODE_STEPS, Region, START_TIP_M, Task, goal_distance_m};
+use crate::tracker::{ObjectEstimate, ObjectFilter, Tracker};
+
+/// Control ticks in a policy step: 12.5 Hz at a control rate of 125 Hz.
+pub const TICKS_PER_STEP: u32 = 10;
+
+/// Where the object may lie for an episode to start in place: the fingertip gets behind it on every side.
+pub const REACHABLE: Region = Region { lower: [0.13, -0.13, -0.05], upper: [0.35, 0.13, 0.08] };
+
+/// Height at which the fingertip passes over the object between episodes, m.
+const CLEAR_HEIGHT_M: f64 = 0.11;
+/// Control ticks for arm and filter to settle at the start pose: 0.5 s.
+const SETTLE_TICKS: u32 = 63;
+/// Control ticks for which the object must lie still before an episode starts in place: 0.4 s.
+const REST_TICKS: u32 = 50;
+/// An object slower than this lies still, m/s; above the tracker's noise.
+const REST_SPEED_M_S: f64 = 0.05;
+/// Angle of the closed jaw, rad.
+const JAW_CLOSED_RAD: f32 = 0.0;
+
+/// How an episode's start is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Arm and object are put in place by rebuilding the simulated world; every start is drawn from its seed alone.
+    Rebuilt,
+    /// The arm lifts clear and returns by itself, and the object stays where it lies; the only way on a real table.
+    InPlace,
+}
+
+/// Why a task on an arm cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmEnvError {
+    /// Starts can be drawn from a seed in a simulator only.
+    #[error("a real table cannot be rebuilt for every episode; start episodes in place")]
+    NotASimulator,
+}
+
+/// A task on an arm.
+pub struct ArmEnv<A: Arm, C: Clock, T: Tracker, S: Scene> {
+    task: Task,
+    start: Start,
+    control: ControlLoop<A, C>,
+    tracker: T,
+    filter: ObjectFilter,
+    scene: S,
+    home_rad: [f32; JOINTS],
+    /// Where the fingertip shall be, integrated from the actions and kept in the workspace.
+    target: [f64; 3],
+    goal: [f64; 3],
+    step: usize,
+    hand: Hand,
+    object: Option<ObjectEstimate>,
+    row: episode::Tick,
+    recorder: Option<Recorder>,
+}
+
+impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
+    /// A task on the arm that `control` drives; the first reset powers it.
+    ///
+    /// # Errors
+    /// The arm cannot reach the start pose.
+    pub fn new(task: Task, start: Start, control: ControlLoop<A, C>, tracker: T, scene: S) -> Result<Self, EnvError> {
+        let [pan, lift, elbow, wrist, roll] =
+            control.planner().kinematics().inverse_on_profile(START_TIP_M).map_err(EnvError::new)?;
+        Ok(Self {
+            task,
+            start,
+            control,
+            tracker,
+            filter: ObjectFilter::default(),
+            scene,
+            home_rad: [pan, lift, elbow, wrist, roll, JAW_CLOSED_RAD],
+            target: START_TIP_M,
+            goal: [0.0; 3],
+            step: 0,
+            hand: Hand::default(),
+            object: None,
+            row: episode::Tick::default(),
+            recorder: None,
+        })
+    }
+
+    /// The task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The control loop, for its statistics.
+    pub fn control(&self) -> &ControlLoop<A, C> {
+        &self.control
+    }
+
+    /// The control loop, for stopping it.
+    pub fn control_mut(&mut self) -> &mut ControlLoop<A, C> {
+        &mut self.control
+    }
+
+    /// What the log of the episode that [`GoalEnv::reset`] has just begun starts with. The caller adds what it knows
+    /// of arm, policy and program.
+    pub fn episode_start(&self, seed: u64) -> EpisodeStart {
+        EpisodeStart {
+            task: self.task.kind.name().into(),
+            seed,
+            control_period_us: (self.control.period_s() * 1e6).round() as u32,
+            ticks_per_step: TICKS_PER_STEP,
+            goal: self.goal.map(|x| x as f32),
+            success_radius_m: self.task.success_radius_m,
+            stamp_us: self.control.clock().now_us(),
+            ..EpisodeStart::default()
+        }
+    }
+
+    /// Records every tick of the episode that [`GoalEnv::reset`] has just begun.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+        self.row = episode::Tick::default();
+    }
+
+    /// Ends the recording, if there is one, with the last observation and `reason`.
+    ///
+    /// # Errors
+    /// The log could not be written to its end.
+    pub fn finish_recording(&mut self, reason: EndReason) -> Result<Option<Recording>, EnvError> {
+        let Some(mut recorder) = self.recorder.take() else { return Ok(None) };
+        self.begin_row(true);
+        let (achieved, desired) = (self.row.achieved_goal, self.row.desired_goal);
+        let stamp_us = self.control.clock().now_us();
+        self.row.stamp_us = stamp_us;
+        // An overrun or a write error is told by `finish`.
+        let _ = recorder.record(self.row.clone());
+        let end = EpisodeEnd {
+            reason,
+            stamp_us,
+            success: self.task.is_success(&achieved, &desired),
+            steps: self.step as u32,
+            final_distance_m: goal_distance_m(&achieved, &desired),
+            lost_ticks: 0,
+        };
+        recorder.finish(end).map(Some).map_err(EnvError::new)
+    }
+
+    /// What is seen now, written into `out`.
+    fn observe(&self, out: &mut GoalObservation) {
+        let object = self.object.filter(|_| self.task.objects.is_some()).map(|o| Object {
+            position: o.position,
+            orientation: o.orientation,
+            velocity: o.velocity_m_s,
+            angular_velocity: o.angular_velocity_rad_s,
+        });
+        observation::write(&self.hand, object.as_ref(), &mut out.observation);
+        let achieved = object.map_or(self.hand.position, |o| o.position);
+        out.achieved_goal.clear();
+        out.achieved_goal.extend(achieved.map(|x| x as f32));
+        out.desired_goal.clear();
+        out.desired_goal.extend(self.goal.map(|x| x as f32));
+    }
+
+    /// One control period: moves towards `set_point`, and takes in what is measured.
+    fn tick(&mut self, set_point: [f64; 3]) -> Result<Interventions, EnvError> {
+        let age_us = self.task.objects.and(self.object).map(|o| self.control.clock().now_us() - o.sample.stamp_us);
+        let goal = SetPoint { position_m: set_point, jaw_rad: JAW_CLOSED_RAD };
+        self.control.tick(goal, age_us).map_err(EnvError::new)?;
+        let tick = self.control.last();
+        let (stamp_us, interventions) = (tick.stamp_us, tick.plan.interventions);
+        self.hand = hand(self.control.planner().kinematics(), &tick.reading.joints);
+        self.see(stamp_us);
+        Ok(interventions)
+    }
+
+    /// Takes in what the tracker has seen.
+    fn see(&mut self, now_us: u64) {
+        if self.task.objects.is_some() {
+            if let Some(sample) = self.tracker.poll(now_us) {
+                self.filter.update(&sample);
+            }
+            self.object = self.filter.estimate(now_us);
+        }
+    }
+
+    /// Holds still for `ticks` control periods.
+    fn hold(&mut self, ticks: u32) -> Result<(), EnvError> {
+        (0..ticks).try_for_each(|_| self.tick(self.target).map(|_| ()))
+    }
+
+    /// Brings the fingertip to `position_m` at a walking pace.
+    fn travel(&mut self, position_m: [f64; 3]) -> Result<(), EnvError> {
+        self.control.move_to(SetPoint { position_m, jaw_rad: JAW_CLOSED_RAD }).map_err(EnvError::new)?;
+        self.target = position_m;
+        Ok(())
+    }
+
+    /// Puts arm and object where an episode can start, by rebuilding the world.
+    fn rebuild(&mut self, seed: u64, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
+        let object = self.task.objects.map(|region| region.sample(rng));
+        self.control.abort().map_err(EnvError::new)?;
+        if !self.scene.rebuild(&self.home_rad, object, seed)? {
+            return Err(EnvError::new(ArmEnvError::NotASimulator));
+        }
+        self.filter = ObjectFilter::default();
+        self.object = None;
+        self.control.start().map_err(EnvError::new)?;
+        self.target = START_TIP_M;
+        self.hold(SETTLE_TICKS)
+    }
+
+    /// Brings the arm back without touching the object, and waits until the object lies where it can be pushed.
+    fn return_in_place(&mut self, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
+        if self.control.is_started() {
+            let [x, y, z] = self.hand.position;
+            self.travel([x, y, z.max(CLEAR_HEIGHT_M)])?;
+            self.travel([START_TIP_M[0], START_TIP_M[1], CLEAR_HEIGHT_M])?;
+        } else {
+            self.control.start().map_err(EnvError::new)?;
+        }
+        self.travel(START_TIP_M)?;
+        self.hold(SETTLE_TICKS)?;
+        let Some(region) = self.task.objects else { return Ok(()) };
+        let mut rest_ticks = 0;
+        let mut asked = false;
+        while rest_ticks < REST_TICKS {
+            let in_reach = self.object.is_some_and(|o| {
+                !o.is_stale() && REACHABLE.contains(&o.position) && norm(&o.velocity_m_s) < REST_SPEED_M_S
+            });
+            rest_ticks = if in_reach { rest_ticks + 1 } else { 0 };
+            let is_away = self.object.is_some_and(|o| !REACHABLE.contains(&o.position));
+            if is_away && !asked {
+                self.scene.ask_for_object_at(region.sample(rng));
+                asked = true;
+            }
+            self.hold(1)?;
+        }
+        Ok(())
+    }
+
+    /// Fills in what is known at the beginning of a tick.
+    fn begin_row(&mut self, begins_step: bool) {
+        let mut seen = GoalObservation::default();
+        self.observe(&mut seen);
+        let row = &mut self.row;
+        row.step = self.step as u32;
+        row.begins_step = begins_step;
+        row.observation = seen.observation.iter().copied().collect();
+        row.achieved_goal = std::array::from_fn(|i| seen.achieved_goal[i]);
+        row.desired_goal = std::array::from_fn(|i| seen.desired_goal[i]);
+        row.object = self.object.as_ref().map(ObjectTrack::from);
+        row.sent_rad.clear();
+        row.interventions = 0;
+    }
+
+    /// Adds what the tick did, and hands the row to the recorder.
+    fn end_row(&mut self) -> Result<(), EnvError> {
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        let (row, tick) = (&mut self.row, self.control.last());
+        row.stamp_us = tick.stamp_us;
+        row.requested_rad = tick.plan.requested_rad.iter().copied().collect();
+        row.applied_rad = tick.plan.applied_rad.iter().copied().collect();
+        row.sent_rad.clone_from(&tick.sent.position_rad);
+        row.joints.clone_from(&tick.reading.joints);
+        row.reading_age_us = u32::try_from(tick.reading_age_us()).unwrap_or(u32::MAX);
+        row.interventions = u32::from(tick.plan.interventions.bits());
+        recorder.record(row.clone()).map_err(EnvError::new)?;
+        row.index += 1;
+        Ok(())
+    }
+}
+
+impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for ArmEnv<A, C, T, S> {
+    fn layout(&self) -> Layout {
+        self.task.layout()
+    }
+
+    fn reset(&mut self, seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        match self.start {
+            Start::Rebuilt => self.rebuild(seed, &mut rng)?,
+            Start::InPlace => self.return_in_place(&mut rng)?,
+        }
+        let start = self.object.filter(|_| self.task.objects.is_some()).map_or(self.hand.position, |o| o.position);
+        self.goal = self.task.sample_goal(&start, &mut rng);
+        self.step = 0;
+        self.observe(out);
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32], out: &mut GoalObservation, outcome: &mut Outcome) -> Result<(), EnvError> {
+        let mut requested = [0.0_f32; ACTION_SIZE];
+        for (kept, asked) in requested.iter_mut().zip(action) {
+            // A policy that gives no number asks for nothing.
+            *kept = if asked.is_finite() { asked.clamp(-1.0, 1.0) } else { 0.0 };
+        }
+        let from = self.target;
+        let wanted = std::array::from_fn(|i| from[i] + ACTION_SCALE_M * f64::from(requested[i]));
+        let (to, clipped) = self.control.planner().workspace().clip(wanted);
+        let mut interventions = clipped;
+        let mut applied = applied_action(&requested, &from, &to);
+        (self.row.requested_action, self.row.applied_action) = (requested, applied);
+        for k in 1..=TICKS_PER_STEP {
+            let share = f64::from(k) / f64::from(TICKS_PER_STEP);
+            let set_point = std::array::from_fn(|i| from[i] + (to[i] - from[i]) * share);
+            if self.recorder.is_some() {
+                self.begin_row(k == 1);
+            }
+            let changed = self.tick(set_point)?;
+            interventions |= changed;
+            if changed.contains(Interventions::STALE_OBJECT) {
+                // The arm holds; the set-point must not run ahead and jump when the object is seen again.
+                self.target = self.control.last().plan.set_point_applied.position_m;
+                applied = applied_action(&requested, &from, &self.target);
+                self.row.applied_action = applied;
+            }
+            self.end_row()?;
+        }
+        if !interventions.contains(Interventions::STALE_OBJECT) {
+            self.target = to;
+        }
+        self.step += 1;
+        self.observe(out);
+        outcome.success = self.task.is_success(&out.achieved_goal, &out.desired_goal);
+        outcome.reward = self.task.compute_reward(&out.achieved_goal, &out.desired_goal);
+        outcome.terminated = false;
+        outcome.truncated = self.step >= EPISODE_STEPS;
+        outcome.intervened = !interventions.is_empty();
+        outcome.applied.clear();
+        outcome.applied.extend(applied);
+        Ok(())
+    }
+
+    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        self.task.compute_reward(achieved, desired)
+    }
+}
+
+/// The action that moves the set-point from `from` to `to`; the gripper's part is passed through.
+fn applied_action(requested: &[f32; ACTION_SIZE], from: &[f64; 3], to: &[f64; 3]) -> [f32; ACTION_SIZE] {
+    std::array::from_fn(|i| match i {
+        0..3 => ((to[i] - from[i]) / ACTION_SCALE_M) as f32,
+        _ => requested[i],
+    })
+}
+
+/// Fingertip and jaw out of measured joints.
+fn hand(kinematics: &Kinematics, joints: &JointState) -> Hand {
+    /// Step of the difference quotient for the fingertip's velocity, s.
+    const DT_S: f32 = 1e-3;
+    let position = kinematics.forward(&joints.position_rad).position_m;
+    let mut ahead = [0.0_f32; JOINTS];
+    for (i, angle) in ahead.iter_mut().enumerate() {
+        let at = joints.position_rad.get(i).copied().unwrap_or(0.0);
+        *angle = at + DT_S * joints.velocity_rad_s.get(i).copied().unwrap_or(0.0);
+    }
+    let next = kinematics.forward(&ahead).position_m;
+    Hand {
+        position,
+        velocity: std::array::from_fn(|i| (next[i] - position[i]) / f64::from(DT_S)),
+        jaw_rad: joints.position_rad.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
+        jaw_rad_s: joints.velocity_rad_s.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
+    }
+}
+
+fn norm(v: &[f64; 3]) -> f64 {
+    v.iter().map(|x| x * x).sum::<f64>().sqrt()
+}

@@ -1,0 +1,171 @@
+//! The environment on a simulated arm, in this process and in virtual time, through the same bytes as the hardware.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use sim::{ArmModel, Device, SimParams, World};
+
+use super::arm::{ArmEnv, Start};
+use super::scene::Scene;
+use super::{EnvError, GoalEnv};
+use crate::arm::bridge::{BridgeArm, BridgeOptions};
+use crate::control::{ControlConfig, ControlLoop, PERIOD_US};
+use crate::link::loopback::{Loopback, SimHandle, VirtualClock};
+use crate::task::Task;
+use crate::tracker::{ObjectSample, Tracker};
+
+/// A task on an arm simulated in this process.
+pub type SimEnv = ArmEnv<BridgeArm<Loopback, VirtualClock>, VirtualClock, SimTracker, SimScene>;
+
+/// Time between two samples of the simulated tracker, µs: a camera of 60 Hz, in whole control periods.
+const TRACKER_PERIOD_US: u64 = 16_000;
+/// From a sample's measurement to its arrival, µs.
+const TRACKER_LATENCY_US: u64 = 24_000;
+/// Largest error of a sample along x and y, uniform, m.
+const TRACKER_NOISE_M: f64 = 1e-3;
+
+/// What the simulated tracker has in flight; shared with the scene, which starts it anew with the world.
+#[derive(Debug)]
+struct Camera {
+    rng: Pcg64Mcg,
+    due_us: u64,
+    in_flight: VecDeque<ObjectSample>,
+}
+
+impl Camera {
+    fn new(seed: u64, now_us: u64) -> Self {
+        Self { rng: Pcg64Mcg::seed_from_u64(seed), due_us: now_us, in_flight: VecDeque::with_capacity(4) }
+    }
+}
+
+fn lock(camera: &Mutex<Camera>) -> MutexGuard<'_, Camera> {
+    // A panic elsewhere does not break samples.
+    camera.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sees the simulated object as a camera would: at 60 Hz, 24 ms late, ± 1 mm.
+#[derive(Debug)]
+pub struct SimTracker {
+    device: SimHandle,
+    camera: Arc<Mutex<Camera>>,
+}
+
+impl Tracker for SimTracker {
+    fn poll(&mut self, now_us: u64) -> Option<ObjectSample> {
+        let mut camera = lock(&self.camera);
+        if now_us >= camera.due_us {
+            camera.due_us = now_us + TRACKER_PERIOD_US;
+            if let Some(object) = self.device.lock().world().object() {
+                let mut position = object.position;
+                for axis in &mut position[..2] {
+                    *axis += camera.rng.random_range(-TRACKER_NOISE_M..=TRACKER_NOISE_M);
+                }
+                let sample = ObjectSample { stamp_us: now_us, position, orientation: object.orientation };
+                camera.in_flight.push_back(sample);
+            }
+        }
+        let arrived = |sample: &ObjectSample| now_us >= sample.stamp_us + TRACKER_LATENCY_US;
+        let mut newest = None;
+        while camera.in_flight.front().is_some_and(arrived) {
+            newest = camera.in_flight.pop_front();
+        }
+        newest
+    }
+}
+
+/// The simulated world's stage hand: rebuilds it, and puts the object back itself.
+#[derive(Debug)]
+pub struct SimScene {
+    device: SimHandle,
+    camera: Arc<Mutex<Camera>>,
+    arms: Vec<SimParams>,
+}
+
+impl Scene for SimScene {
+    fn rebuild(&mut self, joints_rad: &[f32], object_m: Option<[f64; 3]>, seed: u64) -> Result<bool, EnvError> {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        let mut device = self.device.lock();
+        let arm = rng.random_range(0..self.arms.len());
+        let yaw = rng.random_range(-std::f64::consts::PI..std::f64::consts::PI);
+        let world = device.world_mut();
+        world.set_params(&self.arms[arm]).map_err(EnvError::new)?;
+        world.reset(joints_rad, object_m.map(|[x, y, _]| [x, y, yaw]), rng.random()).map_err(EnvError::new)?;
+        // What the host measured before is now too old for it to go on with.
+        let now_us = device.time_us();
+        while device.time_us() <= now_us + u64::from(PERIOD_US) {
+            device.step();
+        }
+        *lock(&self.camera) = Camera::new(rng.random(), device.time_us());
+        Ok(true)
+    }
+
+    fn ask_for_object_at(&mut self, object_m: [f64; 3]) {
+        let mut device = self.device.lock();
+        let world = device.world_mut();
+        if world.object().is_some() {
+            let height = world.params().object.height_m / 2.0;
+            // At rest and flat; finite, so that the world takes it.
+            let _ = world.set_object(&sim::world::ObjectPose {
+                position: [object_m[0], object_m[1], height],
+                orientation: [0.0, 0.0, 0.0, 1.0],
+                linear_velocity: [0.0; 3],
+                angular_velocity: [0.0; 3],
+            });
+        }
+    }
+}
+
+/// A simulated arm that behaves as one of `arms`, drawn for every episode, and that its host believes to behave as
+/// `twin` (the stiffness of its servos, for the gravity feed-forward).
+///
+/// # Errors
+/// The parameters are not those of this arm.
+pub fn simulated(
+    model: &ArmModel,
+    twin: &SimParams,
+    arms: &[SimParams],
+    task: Task,
+    start: Start,
+) -> Result<SimEnv, EnvError> {
+    let first = arms.first().unwrap_or(twin);
+    let world = World::new(model, first, 0).map_err(EnvError::new)?;
+    let device = SimHandle::new(Device::new(world, 1));
+    let arm = BridgeArm::connect(device.link(), device.clock(), BridgeOptions::default()).map_err(EnvError::new)?;
+    let config = control_config(twin, Some(sim::world::STEP_US as u32));
+    let control = ControlLoop::new(arm, device.clock(), model, config, Arc::new(AtomicBool::new(false)))
+        .map_err(EnvError::new)?;
+    let camera = Arc::new(Mutex::new(Camera::new(0, 0)));
+    let tracker = SimTracker { device: device.clone(), camera: Arc::clone(&camera) };
+    let arms = if arms.is_empty() { vec![twin.clone()] } else { arms.to_vec() };
+    let scene = SimScene { device, camera, arms };
+    ArmEnv::new(task, start, control, tracker, scene)
+}
+
+/// `count` simulated arms as [`simulated`] makes them, each episode rebuilt, for training and evaluation.
+///
+/// # Errors
+/// As [`simulated`].
+pub fn simulated_many(
+    model: &ArmModel,
+    twin: &SimParams,
+    arms: &[SimParams],
+    task: &Task,
+    count: usize,
+) -> Result<Vec<Box<dyn GoalEnv>>, EnvError> {
+    (0..count)
+        .map(|_| Ok(Box::new(simulated(model, twin, arms, task.clone(), Start::Rebuilt)?) as Box<dyn GoalEnv>))
+        .collect()
+}
+
+/// How an arm is controlled whose servos are believed to be as stiff as `twin`'s.
+#[must_use]
+pub fn control_config(twin: &SimParams, physics_step_us: Option<u32>) -> ControlConfig {
+    let mut config = ControlConfig { physics_step_us, ..ControlConfig::default() };
+    for (stiffness, kp) in config.planner.stiffness_nm_rad.iter_mut().zip(twin.kp_nm_per_rad()) {
+        *stiffness = kp;
+    }
+    config
+}
