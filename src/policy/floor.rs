@@ -35,3 +35,22 @@ impl Policy for RandomPolicy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_actions() {
+        let seen = GoalObservation::default();
+        let draw = |seed| {
+            let mut policy = RandomPolicy::new(seed);
+            let mut actions = [[0.0; 4]; 3];
+            actions.iter_mut().for_each(|a| policy.act(&seen, a).unwrap());
+            actions
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(1).iter().flatten().all(|x| x.abs() <= 1.0));
+    }
+}
