@@ -275,7 +275,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         row.applied_rad = tick.plan.applied_rad.iter().copied().collect();
         row.sent_rad.clone_from(&tick.sent.position_rad);
         row.joints.clone_from(&tick.reading.joints);
-        row.reading_age_us = u32::try_from(tick.reading_age_us()).unwrap_or(u32::MAX);
+        row.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
         row.interventions = u32::from(tick.plan.interventions.bits());
         recorder.record(row.clone()).map_err(EnvError::new)?;
         row.index += 1;

@@ -12,10 +12,6 @@ pub use expert::PushExpert;
 pub use floor::{RandomPolicy, StillPolicy};
 pub use onnx::OnnxPolicy;
 
-pub mod floor;
-
-pub use floor::{RandomPolicy, StillPolicy};
-
 use crate::env::GoalObservation;
 use std::path::PathBuf;
 
