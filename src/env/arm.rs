@@ -166,12 +166,21 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             velocity: o.velocity_m_s,
             angular_velocity: o.angular_velocity_rad_s,
         });
-        observation::write(&self.hand, object.as_ref(), &mut out.observation);
+        let mut hand = self.hand;
+        for (commanded, (target, at)) in hand.commanded_velocity.iter_mut().zip(self.target.iter().zip(hand.position)) {
+            *commanded = (target - at) / self.step_s();
+        }
+        observation::write(&hand, object.as_ref(), &mut out.observation);
         let achieved = object.map_or(self.hand.position, |o| o.position);
         out.achieved_goal.clear();
         out.achieved_goal.extend(achieved.map(|x| x as f32));
         out.desired_goal.clear();
         out.desired_goal.extend(self.goal.map(|x| x as f32));
+    }
+
+    /// Time of a policy step, s.
+    fn step_s(&self) -> f64 {
+        self.control.period_s() * f64::from(TICKS_PER_STEP)
     }
 
     /// One control period: moves towards `set_point`, and takes in what is measured.
@@ -312,14 +321,13 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         let (to, clipped) = self.control.planner().workspace().clip(wanted);
         let mut interventions = clipped;
         let mut applied = applied_action(&requested, &from, &to);
+        self.target = to;
         (self.row.requested_action, self.row.applied_action) = (requested, applied);
         for k in 1..=TICKS_PER_STEP {
-            let share = f64::from(k) / f64::from(TICKS_PER_STEP);
-            let set_point = std::array::from_fn(|i| from[i] + (to[i] - from[i]) * share);
             if self.recorder.is_some() {
                 self.begin_row(k == 1);
             }
-            let changed = self.tick(set_point)?;
+            let changed = self.tick(to)?;
             interventions |= changed;
             if changed.contains(Interventions::STALE_OBJECT) {
                 // The arm holds; the set-point must not run ahead and jump when the object is seen again.
@@ -328,9 +336,6 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
                 self.row.applied_action = applied;
             }
             self.end_row()?;
-        }
-        if !interventions.contains(Interventions::STALE_OBJECT) {
-            self.target = to;
         }
         self.step += 1;
         self.observe(out);
@@ -371,6 +376,7 @@ fn hand(kinematics: &Kinematics, joints: &JointState) -> Hand {
     Hand {
         position,
         velocity: std::array::from_fn(|i| (next[i] - position[i]) / f64::from(DT_S)),
+        commanded_velocity: [0.0; 3],
         jaw_rad: joints.position_rad.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
         jaw_rad_s: joints.velocity_rad_s.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
     }

@@ -11,10 +11,14 @@
 //! | 11..14 | object's orientation, roll, pitch, yaw | rad |
 //! | 14..17 | object's velocity less the fingertip's | m/s |
 //! | 17..20 | object's angular velocity | rad/s |
-//! | 20..23 | fingertip's velocity | m/s |
+//! | 20..23 | fingertip's commanded velocity: what would bring it to its set-point in one policy step | m/s |
 //! | 23..25 | jaw's velocity, twice | rad/s |
 //!
-//! Without one, 10: fingertip's position, jaw's angle twice, fingertip's velocity, jaw's velocity twice.
+//! Without one, 10: fingertip's position, jaw's angle twice, its commanded velocity, jaw's velocity twice.
+//!
+//! In one thing this differs from Fetch, where 20..23 is the measured velocity: a real arm follows its set-point
+//! late, by one to two policy steps, and without the set-point the next state would not follow from the observation.
+//! The measured velocity stands in 14..17.
 
 use nalgebra::{Quaternion, UnitQuaternion};
 
@@ -30,6 +34,8 @@ pub struct Hand {
     pub position: [f64; 3],
     /// Fingertip's velocity, m/s.
     pub velocity: [f64; 3],
+    /// Velocity that would bring the fingertip to its set-point in one policy step, m/s.
+    pub commanded_velocity: [f64; 3],
     /// Jaw's angle, rad.
     pub jaw_rad: f64,
     /// Jaw's velocity, rad/s.
@@ -58,7 +64,7 @@ pub fn write(hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
     let Some(object) = object else {
         put(&hand.position);
         put(&jaw);
-        put(&hand.velocity);
+        put(&hand.commanded_velocity);
         put(&jaw_velocity);
         return;
     };
@@ -72,7 +78,7 @@ pub fn write(hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
     put(&[roll, pitch, yaw]);
     put(&less(&object.velocity, &hand.velocity));
     put(&object.angular_velocity);
-    put(&hand.velocity);
+    put(&hand.commanded_velocity);
     put(&jaw_velocity);
 }
 
@@ -82,7 +88,13 @@ mod tests {
 
     #[test]
     fn the_layout_is_that_of_fetch() {
-        let hand = Hand { position: [1.0, 2.0, 3.0], velocity: [0.1, 0.2, 0.3], jaw_rad: 0.5, jaw_rad_s: 0.6 };
+        let hand = Hand {
+            position: [1.0, 2.0, 3.0],
+            velocity: [0.1, 0.2, 0.3],
+            commanded_velocity: [0.4, 0.5, 0.6],
+            jaw_rad: 0.5,
+            jaw_rad_s: 0.6,
+        };
         let object = Object {
             position: [4.0, 6.0, 8.0],
             orientation: [0.0, 0.0, 0.0, 1.0],
@@ -92,12 +104,12 @@ mod tests {
         let mut out = Vec::new();
         write(&hand, Some(&object), &mut out);
         let expected = [
-            1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 3.0, 4.0, 5.0, 0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.1,
-            0.2, 0.3, 0.6, 0.6,
+            1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 3.0, 4.0, 5.0, 0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.4,
+            0.5, 0.6, 0.6, 0.6,
         ];
         assert_eq!(out.len(), OBJECT_SIZE);
         assert!(out.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6), "{out:?}");
         write(&hand, None, &mut out);
-        assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.5, 0.1, 0.2, 0.3, 0.6, 0.6]);
+        assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.5, 0.4, 0.5, 0.6, 0.6, 0.6]);
     }
 }
