@@ -66,7 +66,7 @@ pub(crate) fn run(work: Vec<Work<'_>>) {
         work.block.gradient(work.passes.iter().copied(), work.gradient);
         work.step.apply(work.parameters, work.gradient, work.mean, work.square);
         if let Some(tau) = work.tau {
-            soft_update(&mut work.target, work.parameters, tau);
+            soft_update(work.target, work.parameters, tau);
         }
     });
 }

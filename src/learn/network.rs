@@ -305,7 +305,7 @@ pub(super) mod tests {
         assert!(network.blocks().len() > network.layers());
         let input: Vec<f32> = (0..rows * 5).map(|_| rng.random_range(-2.0..2.0)).collect();
         // Two passes of three rows: the gradient is the sum over both.
-        let mut passes = vec![Pass::new(&network, 3), Pass::new(&network, 3)];
+        let mut passes = [Pass::new(&network, 3), Pass::new(&network, 3)];
         let (mut outputs, mut input_gradient) = (Vec::new(), Vec::new());
         for (nth, pass) in passes.iter_mut().enumerate() {
             pass.input_mut().copy_from_slice(&input[nth * 15..(nth + 1) * 15]);
