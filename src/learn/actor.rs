@@ -5,7 +5,7 @@ use super::features;
 use super::network::{Network, Pass};
 use super::normalizer::Normalizer;
 use crate::env::{GoalObservation, Layout};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{Policy, PolicyError, check_length};
 
 /// A frozen copy of an agent's actor and normaliser, for a fixed number of observations at a time.
 #[derive(Debug, Clone)]
@@ -45,10 +45,14 @@ impl Actor {
 
 impl Policy for Actor {
     fn act(&mut self, observation: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
+        let Layout { observation: o, goal, action: a } = self.layout;
+        check_length("observation", &observation.observation, o)?;
+        check_length("achieved_goal", &observation.achieved_goal, goal)?;
+        check_length("desired_goal", &observation.desired_goal, goal)?;
+        check_length("action", action, a)?;
         self.observe(0, observation);
-        let width = self.layout.action;
         self.network.forward(&mut self.pass);
-        action.copy_from_slice(&self.pass.output()[..width]);
+        action.copy_from_slice(&self.pass.output()[..a]);
         Ok(())
     }
 }

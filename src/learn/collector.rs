@@ -19,6 +19,9 @@ const ENDLESS_STEPS: usize = 10_000;
 /// The object counts as touched once it has moved by this much, m.
 pub(crate) const CONTACT_M: f32 = 0.005;
 
+/// Applied actions closer than this to what was asked for are the same but for rounding.
+const SAME_ACTION: f32 = 1e-3;
+
 /// How actions are chosen while collecting.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exploration {
@@ -74,8 +77,8 @@ pub(crate) struct EpisodeReport {
     pub(crate) success: bool,
     /// Whether the object moved by [`CONTACT_M`].
     pub(crate) contact: bool,
-    /// Steps whose action the safety filter changed.
-    pub(crate) interventions: usize,
+    /// Steps whose applied action was not the one asked for.
+    pub(crate) changed: usize,
 }
 
 struct Group {
@@ -181,7 +184,8 @@ impl Worker {
             .map_err(|source| CollectError::Env { env, source })?;
         let applied = &self.outcome.applied;
         self.episode.push(applied, &self.seen).map_err(|source| CollectError::Replay { env, source })?;
-        self.report.interventions += usize::from(self.outcome.intervened || *applied != self.action);
+        let differs = |(applied, asked): (&f32, &f32)| (applied - asked).abs() > SAME_ACTION;
+        self.report.changed += usize::from(applied.iter().zip(&self.action).any(differs));
         self.report.contact |= moved(self.episode.frame(0).achieved, &self.seen.achieved_goal);
         self.report.success = self.outcome.success;
         if self.outcome.terminated {

@@ -47,7 +47,7 @@ pub struct Progress {
     pub success: f64,
     /// Share of this cycle's episodes in which the object moved by more than 5 mm.
     pub contact: f64,
-    /// Share of this cycle's steps whose action the safety filter changed.
+    /// Share of this cycle's steps whose applied action was not the one asked for. The applied one is learned from.
     pub intervened: f64,
     /// Means over this cycle's updates.
     pub learning: UpdateReport,
@@ -234,7 +234,7 @@ impl Trainer {
             steps += episode.steps();
             progress.success += f64::from(u8::from(report.success));
             progress.contact += f64::from(u8::from(report.contact));
-            progress.intervened += report.interventions as f64;
+            progress.intervened += report.changed as f64;
         }
         self.agent.normalizer.refresh();
         progress.success /= self.envs as f64;

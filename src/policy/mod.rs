@@ -70,6 +70,6 @@ pub enum PolicyError {
 }
 
 /// Refuses a vector of another length.
-fn check_length(what: &'static str, vector: &[f32], expected: usize) -> Result<(), PolicyError> {
+pub(crate) fn check_length(what: &'static str, vector: &[f32], expected: usize) -> Result<(), PolicyError> {
     if vector.len() == expected { Ok(()) } else { Err(PolicyError::Length { what, expected, found: vector.len() }) }
 }
