@@ -34,8 +34,8 @@ const SETTLE_TICKS: u32 = 63;
 const REST_TICKS: u32 = 50;
 /// An object slower than this lies still, m/s; above the tracker's noise.
 const REST_SPEED_M_S: f64 = 0.05;
-/// Angle of the closed jaw, rad.
-const JAW_CLOSED_RAD: f32 = 0.0;
+/// Angle of the closed jaw, rad; the SO-101's stop is at −0.1745.
+const JAW_CLOSED_RAD: f32 = -0.17;
 
 /// How an episode's start is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
