@@ -284,15 +284,15 @@ fn rate(evaluation: &Evaluation) -> String {
 /// Environment steps after which the task is learned.
 fn default_env_steps(task: TaskKind) -> u64 {
     match task {
-        TaskKind::Reach => 60_000,
-        TaskKind::Push => 1_500_000,
+        TaskKind::Reach => 40_000,
+        TaskKind::Push => 600_000,
     }
 }
 
 /// Hyper-parameters with which the task is learned soonest.
 fn default_hyper(task: TaskKind) -> Hyper {
     match task {
-        TaskKind::Reach => Hyper { hidden: vec![64, 64], warmup_steps: 3_000, ..Hyper::default() },
+        TaskKind::Reach => Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() },
         TaskKind::Push => Hyper::default(),
     }
 }
