@@ -2,65 +2,88 @@
 
 use super::{Policy, PolicyError, check_length};
 use crate::env::GoalObservation;
+use crate::safety::Workspace;
 
 /// Displacement of the fingertip for an action of 1, m a step.
 const ACTION_UNIT_M: f32 = 0.03;
 /// Distance behind the object's centre at which the fingertip goes down, m: the puck's radius, half a post of fingers
 /// and room.
 const BEHIND_M: f32 = 0.055;
-/// Height of travel above the object, m.
-const OVER_M: f32 = 0.07;
+/// Distance of the fingertip from the object's centre at which they touch, m.
+const TOUCH_M: f32 = 0.042;
+/// Height of travel, m: over the object.
+const OVER_M: f32 = 0.06;
 /// Height of pushing, m: within the puck's 2 cm.
 const PUSH_M: f32 = 0.015;
+/// Height below which the fingertip pushes rather than passes over, m.
+const LOW_M: f32 = 0.03;
 /// How far beside the line of the push the fingertip may be to push on, m.
-const BESIDE_M: f32 = 0.012;
+const BESIDE_M: f32 = 0.018;
+/// Distance to the point behind the object at which the fingertip goes down, m.
+const THERE_M: f32 = 0.015;
+/// Advance of a push, m a step.
+const PUSH_STEP_M: f32 = 0.018;
 /// Distance to the goal at which pushing ends, m.
 const DONE_M: f32 = 0.008;
 
 /// Goes behind the object as seen from the goal, down, and pushes it along the line, anew whenever it has slid aside.
 ///
-/// Reads the Fetch layout: fingertip 0..3, object 3..6; needs no more. Actions are displacements of 3 cm at 1.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PushExpert;
+/// Reads the Fetch layout: fingertip 0..3, object 3..6. Actions are displacements of 3 cm at 1. It decides on where the
+/// fingertip is, but adds up where it has sent it: an arm of hobby servos lags by two steps, and steering by the
+/// measured fingertip alone would swing.
+#[derive(Debug, Clone, Default)]
+pub struct PushExpert {
+    workspace: Workspace,
+    /// Goal of this episode, and where the fingertip has been sent in it.
+    sent: Option<([f32; 3], [f32; 3])>,
+}
 
 impl Policy for PushExpert {
     fn act(&mut self, seen: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
-        let [tip_x, tip_y, tip_z, object_x, object_y, _, ..] = seen.observation[..] else {
-            return Err(PolicyError::Length { what: "observation", expected: 25, found: seen.observation.len() });
-        };
+        check_length("observation", &seen.observation, 25)?;
         check_length("desired_goal", &seen.desired_goal, 3)?;
         check_length("action", action, 4)?;
-        let (to_goal_x, to_goal_y) = (seen.desired_goal[0] - object_x, seen.desired_goal[1] - object_y);
-        let distance = to_goal_x.hypot(to_goal_y);
+        let o = &seen.observation;
+        let tip = [o[0], o[1], o[2]];
+        let goal = [seen.desired_goal[0], seen.desired_goal[1], seen.desired_goal[2]];
+        // Another goal is another episode.
+        let sent = self.sent.filter(|(of, _)| *of == goal).map_or(tip, |(_, sent)| sent);
+        let target = target(tip, sent, [o[3], o[4]], [goal[0], goal[1]]);
+        let mut wanted = sent;
         action.fill(0.0);
-        if distance < DONE_M {
-            return Ok(());
+        for ((number, to), at) in action.iter_mut().zip(target).zip(&mut wanted) {
+            *number = ((to - *at) / ACTION_UNIT_M).clamp(-1.0, 1.0);
+            *at += *number * ACTION_UNIT_M;
         }
-        let (along_x, along_y) = (to_goal_x / distance, to_goal_y / distance);
-        // The fingertip in the frame of the push: behind the object, and to the left of the line.
-        let (dx, dy) = (tip_x - object_x, tip_y - object_y);
-        let (ahead, left) = (dx * along_x + dy * along_y, dy * along_x - dx * along_y);
-        let behind = (object_x - along_x * BEHIND_M, object_y - along_y * BEHIND_M);
-        let low = tip_z < PUSH_M + 0.012;
-        let in_line = left.abs() < BESIDE_M && ahead < -BEHIND_M * 0.4;
-        let (x, y, z) = if low && in_line {
-            // Push, steering back to the line, and not past the goal.
-            let step = (distance + BEHIND_M * 0.1).min(ACTION_UNIT_M * 0.7);
-            (tip_x + along_x * step + along_y * left, tip_y + along_y * step - along_x * left, PUSH_M)
-        } else {
-            let off = (tip_x - behind.0).hypot(tip_y - behind.1);
-            if off < 0.01 {
-                (behind.0, behind.1, PUSH_M)
-            } else if tip_z < OVER_M - 0.015 && dx.hypot(dy) < BEHIND_M + 0.02 {
-                (tip_x, tip_y, OVER_M)
-            } else {
-                (behind.0, behind.1, OVER_M.min(tip_z.max(OVER_M - 0.01)))
-            }
-        };
-        for (number, (to, from)) in action.iter_mut().zip([(x, tip_x), (y, tip_y), (z, tip_z)]) {
-            *number = ((to - from) / ACTION_UNIT_M).clamp(-1.0, 1.0);
-        }
+        let (kept, _) = self.workspace.clip(wanted.map(f64::from));
+        self.sent = Some((goal, kept.map(|x| x as f32)));
         Ok(())
+    }
+}
+
+/// Where to send the fingertip, given where it is and where it has been sent.
+fn target(tip: [f32; 3], sent: [f32; 3], object: [f32; 2], goal: [f32; 2]) -> [f32; 3] {
+    let to_goal = [goal[0] - object[0], goal[1] - object[1]];
+    let distance = to_goal[0].hypot(to_goal[1]);
+    if distance < DONE_M {
+        return sent;
+    }
+    let along = [to_goal[0] / distance, to_goal[1] / distance];
+    // In the frame of the push: how far behind the object, and how far to the left of the line.
+    let behind = |at: [f32; 3]| (object[0] - at[0]) * along[0] + (object[1] - at[1]) * along[1];
+    let left = |at: [f32; 3]| (at[1] - object[1]) * along[0] - (at[0] - object[0]) * along[1];
+    if tip[2] < LOW_M && left(tip).abs() < BESIDE_M && behind(tip) > TOUCH_M * 0.5 {
+        // Along the line, and no further than where the object lies at the goal.
+        let back = (behind(sent) - PUSH_STEP_M).max(TOUCH_M - distance);
+        return [object[0] - along[0] * back, object[1] - along[1] * back, PUSH_M];
+    }
+    let start = [object[0] - along[0] * BEHIND_M, object[1] - along[1] * BEHIND_M];
+    let there = (tip[0] - start[0]).hypot(tip[1] - start[1]) < THERE_M;
+    let clear = tip[2] > OVER_M - 0.015 || (tip[0] - object[0]).hypot(tip[1] - object[1]) > BEHIND_M + 0.03;
+    match (there, clear) {
+        (true, _) => [start[0], start[1], PUSH_M],
+        (false, true) => [start[0], start[1], OVER_M],
+        (false, false) => [tip[0], tip[1], OVER_M],
     }
 }
 
@@ -72,11 +95,11 @@ mod tests {
     fn pushed(mut tip: [f32; 3], mut puck: [f32; 2], goal: [f32; 3]) -> f32 {
         let mut seen =
             GoalObservation { observation: vec![0.0; 25], achieved_goal: vec![0.0; 3], desired_goal: goal.to_vec() };
-        let mut action = [0.0; 4];
+        let (mut expert, mut action) = (PushExpert::default(), [0.0; 4]);
         for _ in 0..50 {
             seen.observation[..3].copy_from_slice(&tip);
             seen.observation[3..6].copy_from_slice(&[puck[0], puck[1], 0.01]);
-            PushExpert.act(&seen, &mut action).unwrap();
+            expert.act(&seen, &mut action).unwrap();
             for _ in 0..10 {
                 for axis in 0..3 {
                     tip[axis] += action[axis] * ACTION_UNIT_M / 10.0;
@@ -107,6 +130,6 @@ mod tests {
     #[test]
     fn an_observation_that_is_too_short_is_refused() {
         let seen = GoalObservation::default();
-        assert!(matches!(PushExpert.act(&seen, &mut [0.0; 4]), Err(PolicyError::Length { .. })));
+        assert!(matches!(PushExpert::default().act(&seen, &mut [0.0; 4]), Err(PolicyError::Length { .. })));
     }
 }
