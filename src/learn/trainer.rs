@@ -296,3 +296,6 @@ fn observe(agent: &mut Agent, episode: &super::replay::Trajectory, rng: &mut imp
         agent.normalizer.observe(&row);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use super::*;
+use crate::env::{EnvError, GoalObservation, Outcome};
+use crate::learn::Agent;
+use crate::learn::replay::Trajectory;
+
+const LAYOUT: Layout = Layout { observation: 2, goal: 1, action: 1 };
+
+/// How an environment misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Breaks,
+    GivesNan,
+    NeverEnds,
+    GivesTooMuch,
+}
+
+/// A point on a line; half of every action is carried out.
+struct Halver {
+    at: f32,
+    step: usize,
+    fault: Fault,
+}
+
+impl Halver {
+    fn boxed(fault: Fault) -> Box<dyn GoalEnv> {
+        Box::new(Self { at: 0.0, step: 0, fault })
+    }
+
+    fn observe(&self, out: &mut GoalObservation) {
+        *out = GoalObservation {
+            observation: vec![self.at; if self.fault == Fault::GivesTooMuch { 3 } else { 2 }],
+            achieved_goal: vec![if self.fault == Fault::GivesNan { f32::NAN } else { self.at }],
+            desired_goal: vec![5.0],
+        };
+    }
+}
+
+impl GoalEnv for Halver {
+    fn layout(&self) -> Layout {
+        LAYOUT
+    }
+
+    fn reset(&mut self, _seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
+        (self.at, self.step) = (0.0, 0);
+        self.observe(out);
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32], out: &mut GoalObservation, outcome: &mut Outcome) -> Result<(), EnvError> {
+        if self.fault == Fault::Breaks {
+            return Err(EnvError::new(std::io::Error::other("the arm is gone")));
+        }
+        self.at += 0.5 * action[0];
+        self.step += 1;
+        self.observe(out);
+        outcome.applied = vec![0.5 * action[0]];
+        outcome.truncated = self.step == 10 && self.fault != Fault::NeverEnds;
+        Ok(())
+    }
+
+    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        if (achieved[0] - desired[0]).abs() < 0.1 { 0.0 } else { -1.0 }
+    }
+}
+
+fn hyper() -> Hyper {
+    Hyper { hidden: vec![8], batch: 16, warmup_steps: 100, replay_transitions: 1_000, ..Hyper::default() }
+}
+
+fn run(trainer: &mut Trainer, env_steps: u64) -> Result<Progress, TrainError> {
+    trainer.run(Budget { env_steps: Some(env_steps), wall: None }, |_, _| ControlFlow::Continue(()))
+}
+
+#[test]
+fn what_was_carried_out_is_learned_and_not_what_was_asked_for() {
+    let mut trainer = Trainer::new(hyper(), (0..6).map(|_| Halver::boxed(Fault::None)).collect(), 1).unwrap();
+    let progress = run(&mut trainer, 400).unwrap();
+    assert!(progress.intervened > 0.9, "{progress:?}");
+    assert!(progress.updates > 0 && progress.env_steps == 420, "{progress:?}");
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let mut largest = 0.0f32;
+    for _ in 0..200 {
+        let drawn = trainer.moved.draw(&mut rng).unwrap();
+        let now = trainer.moved.frame(drawn.start + drawn.step);
+        let next = trainer.moved.frame(drawn.start + drawn.step + 1);
+        assert!((now.achieved[0] + now.action[0] - next.achieved[0]).abs() < 1e-5);
+        largest = largest.max(now.action[0].abs());
+    }
+    assert!((0.3..=0.5).contains(&largest), "{largest}");
+}
+
+#[test]
+fn training_goes_on_where_it_stopped_and_with_real_episodes() {
+    let mut trainer = Trainer::new(hyper(), vec![Halver::boxed(Fault::None)], 1).unwrap();
+    run(&mut trainer, 200).unwrap();
+    let agent = Agent::from_bytes(&trainer.into_agent().to_bytes()).unwrap();
+    let (steps, updates) = (agent.env_steps(), agent.updates());
+    assert!(steps == 200 && updates > 0);
+    let seen = |x: f32| GoalObservation { observation: vec![x, x], achieved_goal: vec![x], desired_goal: vec![0.0] };
+    let mut real = ReplayBuffer::new(LAYOUT, 100, 10);
+    let mut episode = Trajectory::new(LAYOUT, 1);
+    episode.begin(&seen(77.0)).unwrap();
+    episode.push(&[0.0], &seen(77.0)).unwrap();
+    real.push(&episode).unwrap();
+    let mut trainer =
+        Trainer::resume(agent, vec![Halver::boxed(Fault::None)], 2).unwrap().with_real_episodes(real, 0.5).unwrap();
+    run(&mut trainer, 200).unwrap();
+    assert_eq!(trainer.agent().env_steps(), 2 * steps);
+    assert!(trainer.agent().updates() > updates);
+    assert_eq!(trainer.batch.achieved.iter().filter(|&&x| x == 77.0).count(), 8);
+}
+
+#[test]
+fn an_environment_that_misbehaves_ends_the_training_with_the_reason() {
+    let reason = |fault| {
+        let envs = vec![Halver::boxed(Fault::None), Halver::boxed(fault)];
+        run(&mut Trainer::new(hyper(), envs, 1).unwrap(), 1000).unwrap_err().to_string()
+    };
+    assert!(reason(Fault::Breaks).contains("environment 1 failed: the arm is gone"), "{}", reason(Fault::Breaks));
+    assert!(reason(Fault::GivesNan).contains("achieved_goal"), "{}", reason(Fault::GivesNan));
+    assert!(reason(Fault::NeverEnds).contains("time limit"), "{}", reason(Fault::NeverEnds));
+    assert!(reason(Fault::GivesTooMuch).contains("3 numbers"), "{}", reason(Fault::GivesTooMuch));
+    assert!(matches!(Trainer::new(hyper(), Vec::new(), 1), Err(TrainError::NoEnvironment)));
+    let other = Layout { observation: 3, ..LAYOUT };
+    let agent = Agent::new(hyper(), other, &mut Pcg64Mcg::seed_from_u64(0)).unwrap();
+    let refused = Trainer::resume(agent, vec![Halver::boxed(Fault::None)], 1);
+    assert!(matches!(refused, Err(TrainError::Layout { env: 0, .. })));
+}
