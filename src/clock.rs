@@ -26,7 +26,7 @@ impl Clock for SystemClock {
         START.get_or_init(Instant::now).elapsed().as_micros() as u64
     }
 
-    /// Sleeps, and spins for the last [`SPIN_US`], so that the wake-up does not depend on the kernel's timer slack.
+    /// Sleeps, and spins for the last 100 µs, so that the wake-up does not depend on the kernel's timer slack.
     fn sleep_until_us(&mut self, deadline_us: u64) {
         loop {
             let left_us = deadline_us.saturating_sub(self.now_us());

@@ -292,7 +292,9 @@ fn default_env_steps(task: TaskKind) -> u64 {
 /// Hyper-parameters with which the task is learned soonest.
 fn default_hyper(task: TaskKind) -> Hyper {
     match task {
-        TaskKind::Reach => Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() },
+        TaskKind::Reach => {
+            Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
+        }
         TaskKind::Push => Hyper::default(),
     }
 }

@@ -276,3 +276,18 @@ fn an_arm_of_another_kind_is_refused() {
     model.joints.pop();
     assert!(matches!(Kinematics::new(&model), Err(KinematicsError::UnsupportedArm { .. })));
 }
+
+#[test]
+fn the_shipped_arm_is_the_public_one() {
+    let shipped = ArmModel::so101().unwrap();
+    let (ours, public) = (Kinematics::new(&shipped).unwrap(), Kinematics::new(&so101()).unwrap());
+    for q in [[0.0; 6], [0.4, -0.5, 0.6, 0.7, 0.2, 0.1], [-0.8, 0.3, -0.4, 1.1, -0.5, 0.0]] {
+        let (tip, other) = (ours.forward(&q), public.forward(&q));
+        assert!(distance(tip.position_m, other.position_m) < 1e-3, "{tip:?} {other:?}");
+        let simulated = shipped.tip_pose(&q.map(f64::from)).translation.vector;
+        assert!(distance(tip.position_m, simulated.into()) < 1e-6, "{tip:?} {simulated}");
+        for (a, b) in ours.gravity_torque(&q).iter().zip(public.gravity_torque(&q)) {
+            assert!((a - b).abs() < 0.03, "{a} {b} N·m");
+        }
+    }
+}
