@@ -62,7 +62,7 @@ fn take<'a>(rest: &mut &'a mut [f32], length: usize) -> &'a mut [f32] {
 
 /// Does all of it.
 pub(crate) fn run(work: Vec<Work<'_>>) {
-    work.into_par_iter().with_max_len(1).for_each(|mut work| {
+    work.into_par_iter().with_max_len(1).for_each(|work| {
         work.block.gradient(work.passes.iter().copied(), work.gradient);
         work.step.apply(work.parameters, work.gradient, work.mean, work.square);
         if let Some(tau) = work.tau {
