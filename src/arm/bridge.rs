@@ -159,18 +159,6 @@ impl<L: Link, C: Clock> BridgeArm<L, C> {
         })
     }
 
-    /// Leaves a latched fault. Cuts the power, so an arm that hangs in the air must be supported or activated at once.
-    ///
-    /// # Errors
-    /// [`ArmError::NoAnswer`], [`ArmError::Refused`] if the motors fail, [`ArmError::Rebooted`] or [`ArmError::Link`].
-    pub fn clear_fault(&mut self) -> Result<(), ArmError> {
-        self.insist(|seq| HostMessage::ClearFault { seq })?;
-        self.check_boot()?;
-        self.obeyed()?;
-        (self.active, self.powered) = (false, false);
-        Ok(())
-    }
-
     /// What the firmware was doing when it last answered.
     pub fn mode(&self) -> Mode {
         self.answer.mode
@@ -366,6 +354,14 @@ impl<L: Link, C: Clock> Arm for BridgeArm<L, C> {
             self.obeyed()?;
         }
         Ok(JointCommand { position_rad: self.answer.sent_rad.clone() })
+    }
+
+    fn clear_fault(&mut self) -> Result<(), ArmError> {
+        self.insist(|seq| HostMessage::ClearFault { seq })?;
+        self.check_boot()?;
+        self.obeyed()?;
+        (self.active, self.powered) = (false, false);
+        Ok(())
     }
 
     fn deactivate(&mut self) -> Result<(), ArmError> {

@@ -41,6 +41,12 @@ pub trait Arm {
     /// See [`ArmError`].
     fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError>;
 
+    /// Leaves a latched fault. Cuts the power, so an arm that hangs in the air must be supported or activated at once.
+    ///
+    /// # Errors
+    /// The arm does not answer, or its motors still fail.
+    fn clear_fault(&mut self) -> Result<(), ArmError>;
+
     /// Cuts the power. Idempotent; also on drop.
     ///
     /// # Errors

@@ -131,6 +131,7 @@ pub struct ControlLoop<A: Arm, C: Clock> {
     planner: Planner,
     config: ControlConfig,
     stop: Arc<AtomicBool>,
+    release: Arc<AtomicBool>,
     started: bool,
     deadline_us: u64,
     command: JointCommand,
@@ -164,6 +165,7 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             planner,
             config,
             stop,
+            release: Arc::default(),
             started: false,
             deadline_us: 0,
             command: JointCommand::default(),
@@ -173,6 +175,21 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             elapsed_us: 0,
             overruns: 0,
         })
+    }
+
+    /// Setting `release` ends every move with [`ControlError::Stopped`], also that of [`ControlLoop::stop`] to the
+    /// rest pose, so that the power is cut where the arm is.
+    pub fn release_when(&mut self, release: Arc<AtomicBool>) {
+        self.release = release;
+    }
+
+    /// Leaves a latched fault. Cuts the power: start the loop at once if the arm hangs in the air.
+    ///
+    /// # Errors
+    /// [`ControlError::Arm`]: the fault stays.
+    pub fn clear_fault(&mut self) -> Result<(), ControlError> {
+        self.started = false;
+        Ok(self.arm.clear_fault()?)
     }
 
     /// Powers the arm where it is; it does not move.

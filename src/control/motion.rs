@@ -185,6 +185,9 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         if heed_stop {
             self.check_stop()?;
         }
+        if self.release.load(Ordering::Relaxed) {
+            return Err(ControlError::Stopped);
+        }
         if self.clock.now_us() > limit_us {
             return Err(ControlError::Blocked);
         }

@@ -66,6 +66,10 @@ impl Arm for IdealArm {
         Ok(command.clone())
     }
 
+    fn clear_fault(&mut self) -> Result<(), ArmError> {
+        self.deactivate()
+    }
+
     fn deactivate(&mut self) -> Result<(), ArmError> {
         let mut log = self.log.borrow_mut();
         log.powered = false;
@@ -102,6 +106,21 @@ fn tip(control: &ControlLoop<IdealArm, TestClock>, at: &[f32; JOINTS]) -> [f64; 
 
 fn near(a: [f64; 3], b: [f64; 3], tolerance: f64) -> bool {
     a.iter().zip(b).all(|(a, b)| (a - b).abs() < tolerance)
+}
+
+#[test]
+fn a_park_goes_on_when_stop_is_asked_for_and_ends_when_release_is() {
+    for release in [false, true] {
+        let mut rig = rig();
+        rig.control.start().unwrap();
+        rig.control.move_to(START).unwrap();
+        rig.stop.store(true, Ordering::Relaxed);
+        rig.control.release_when(Arc::new(AtomicBool::new(release)));
+        let sent = rig.log.borrow().sent.len();
+        assert_eq!(rig.control.stop().is_err(), release);
+        assert_eq!(rig.log.borrow().sent.len() == sent, release);
+        assert!(!rig.log.borrow().powered);
+    }
 }
 
 #[test]

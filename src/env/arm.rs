@@ -3,21 +3,22 @@
 //! A step moves the fingertip's set-point by the action over [`TICKS_PER_STEP`] control ticks and then looks.
 //! Nothing here knows whether the arm, the clock and the tracker are real.
 
+mod recording;
+
 use firmware_bridge::JointState;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::scene::Scene;
 use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
 use crate::arm::Arm;
 use crate::clock::Clock;
-use crate::control::{ControlLoop, SetPoint};
-use crate::episode::recorder::Recording;
-use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
+use crate::control::{ControlLoop, REST_RAD, SetPoint};
+use crate::episode::{self, Recorder};
 use crate::kinematics::{JOINTS, Kinematics};
 use crate::safety::Interventions;
 use crate::task::observation::{self, Hand, Object};
-use crate::task::{ACTION_SCALE_M, ACTION_SIZE, EPISODE_STEPS, Region, START_TIP_M, Task, goal_distance_m};
+use crate::task::{ACTION_SCALE_M, ACTION_SIZE, EPISODE_STEPS, Region, START_TIP_M, Task};
 use crate::tracker::{ObjectEstimate, ObjectFilter, Tracker};
 
 /// Control ticks in a policy step: 12.5 Hz at a control rate of 125 Hz.
@@ -114,48 +115,28 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         &mut self.control
     }
 
-    /// What the log of the episode that [`GoalEnv::reset`] has just begun starts with. The caller adds what it knows
-    /// of arm, policy and program.
-    pub fn episode_start(&self, seed: u64) -> EpisodeStart {
-        EpisodeStart {
-            task: self.task.kind.name().into(),
-            seed,
-            control_period_us: (self.control.period_s() * 1e6).round() as u32,
-            ticks_per_step: TICKS_PER_STEP,
-            goal: self.goal.map(|x| x as f32),
-            success_radius_m: self.task.success_radius_m,
-            stamp_us: self.control.clock().now_us(),
-            ..EpisodeStart::default()
-        }
+    /// Sets another goal for the episode that [`GoalEnv::reset`] has just begun, and looks again.
+    pub fn aim(&mut self, goal_m: [f64; 3], out: &mut GoalObservation) {
+        self.goal = goal_m;
+        self.observe(out);
     }
 
-    /// Records every tick of the episode that [`GoalEnv::reset`] has just begun.
-    pub fn record(&mut self, recorder: Recorder) {
-        self.recorder = Some(recorder);
-        self.row = episode::Tick::default();
-    }
-
-    /// Ends the recording, if there is one, with the last observation and `reason`.
+    /// Holds still until `ready` gives something, such as a file for the episode, and looks again.
     ///
     /// # Errors
-    /// The log could not be written to its end.
-    pub fn finish_recording(&mut self, reason: EndReason) -> Result<Option<Recording>, EnvError> {
-        let Some(mut recorder) = self.recorder.take() else { return Ok(None) };
-        self.begin_row(true);
-        let (achieved, desired) = (self.row.achieved_goal, self.row.desired_goal);
-        let stamp_us = self.control.clock().now_us();
-        self.row.stamp_us = stamp_us;
-        // An overrun or a write error is told by `finish`.
-        let _ = recorder.record(self.row.clone());
-        let end = EpisodeEnd {
-            reason,
-            stamp_us,
-            success: self.task.is_success(&achieved, &desired),
-            steps: self.step as u32,
-            final_distance_m: goal_distance_m(&achieved, &desired),
-            lost_ticks: 0,
-        };
-        recorder.finish(end).map(Some).map_err(EnvError::new)
+    /// The arm failed.
+    pub fn hold_until<R>(
+        &mut self,
+        out: &mut GoalObservation,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Result<R, EnvError> {
+        loop {
+            if let Some(found) = ready() {
+                self.observe(out);
+                return Ok(found);
+            }
+            self.hold(1)?;
+        }
     }
 
     /// What is seen now, written into `out`.
@@ -238,6 +219,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             self.travel([x, y, z.max(CLEAR_HEIGHT_M)])?;
             self.travel([START_TIP_M[0], START_TIP_M[1], CLEAR_HEIGHT_M])?;
         } else {
+            // A simulated table is set first, with the arm parked; a real one is as it is.
+            let object = self.task.objects.map(|region| region.sample(rng));
+            self.scene.rebuild(&REST_RAD, object, rng.random())?;
             self.control.start().map_err(EnvError::new)?;
         }
         self.travel(START_TIP_M)?;
@@ -257,37 +241,6 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             }
             self.hold(1)?;
         }
-        Ok(())
-    }
-
-    /// Fills in what is known at the beginning of a tick.
-    fn begin_row(&mut self, begins_step: bool) {
-        let mut seen = GoalObservation::default();
-        self.observe(&mut seen);
-        let row = &mut self.row;
-        row.step = self.step as u32;
-        row.begins_step = begins_step;
-        row.observation = seen.observation.iter().copied().collect();
-        row.achieved_goal = std::array::from_fn(|i| seen.achieved_goal[i]);
-        row.desired_goal = std::array::from_fn(|i| seen.desired_goal[i]);
-        row.object = self.object.as_ref().map(ObjectTrack::from);
-        row.sent_rad.clear();
-        row.interventions = 0;
-    }
-
-    /// Adds what the tick did, and hands the row to the recorder.
-    fn end_row(&mut self) -> Result<(), EnvError> {
-        let Some(recorder) = &mut self.recorder else { return Ok(()) };
-        let (row, tick) = (&mut self.row, self.control.last());
-        row.stamp_us = tick.stamp_us;
-        row.requested_rad = tick.plan.requested_rad.iter().copied().collect();
-        row.applied_rad = tick.plan.applied_rad.iter().copied().collect();
-        row.sent_rad.clone_from(&tick.sent.position_rad);
-        row.joints.clone_from(&tick.reading.joints);
-        row.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
-        row.interventions = u32::from(tick.plan.interventions.bits());
-        recorder.record(row.clone()).map_err(EnvError::new)?;
-        row.index += 1;
         Ok(())
     }
 }

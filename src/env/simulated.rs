@@ -21,11 +21,11 @@ use crate::tracker::{ObjectSample, Tracker};
 pub type SimEnv = ArmEnv<BridgeArm<Loopback, VirtualClock>, VirtualClock, SimTracker, SimScene>;
 
 /// Time between two samples of the simulated tracker, µs: a camera of 60 Hz, in whole control periods.
-const TRACKER_PERIOD_US: u64 = 16_000;
+pub const TRACKER_PERIOD_US: u64 = 16_000;
 /// From a sample's measurement to its arrival, µs.
-const TRACKER_LATENCY_US: u64 = 24_000;
+pub const TRACKER_LATENCY_US: u64 = 24_000;
 /// Largest error of a sample along x and y, uniform, m.
-const TRACKER_NOISE_M: f64 = 1e-3;
+pub const TRACKER_NOISE_M: f64 = 1e-3;
 
 /// What the simulated tracker has in flight; shared with the scene, which starts it anew with the world.
 #[derive(Debug)]

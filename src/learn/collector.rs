@@ -8,6 +8,7 @@ use super::actor::Actor;
 use super::agent::Agent;
 use super::replay::{ReplayError, Trajectory};
 use crate::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use crate::policy::gaussian;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -222,10 +223,4 @@ pub(crate) fn moved(from: &[f32], to: &[f32]) -> bool {
 /// Euclidean distance.
 pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt()
-}
-
-/// A standard normal number (Box and Muller's method; the second of the pair is not kept).
-fn gaussian(rng: &mut Pcg64Mcg) -> f32 {
-    let (u, v): (f32, f32) = (rng.random(), rng.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }

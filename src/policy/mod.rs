@@ -1,15 +1,18 @@
 //! Policies: what to do, given what is seen and wanted.
 //!
 //! [`OnnxPolicy`] acts from a file; [`PushExpert`] from rules, to show that a task can be done; [`StillPolicy`] and
-//! [`RandomPolicy`] are the floors that a learned one has to be compared with.
+//! [`RandomPolicy`] are the floors that a learned one has to be compared with. [`NoisyPolicy`] explores around any.
 
 mod expert;
 mod floor;
 mod graph;
+mod noisy;
 mod onnx;
 
 pub use expert::PushExpert;
 pub use floor::{RandomPolicy, StillPolicy};
+pub use noisy::NoisyPolicy;
+pub(crate) use noisy::gaussian;
 pub use onnx::OnnxPolicy;
 
 use crate::env::GoalObservation;
@@ -22,6 +25,12 @@ pub trait Policy: Send {
     /// # Errors
     /// See [`PolicyError`].
     fn act(&mut self, observation: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError>;
+}
+
+impl<P: Policy + ?Sized> Policy for Box<P> {
+    fn act(&mut self, observation: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
+        (**self).act(observation, action)
+    }
 }
 
 /// Why a policy cannot act.

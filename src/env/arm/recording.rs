@@ -1,0 +1,96 @@
+//! The log's side of a task on an arm: a row a control tick.
+
+use super::{ArmEnv, TICKS_PER_STEP};
+use crate::arm::Arm;
+use crate::clock::Clock;
+use crate::env::scene::Scene;
+use crate::env::{EnvError, GoalObservation};
+use crate::episode::recorder::Recording;
+use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
+use crate::task::goal_distance_m;
+use crate::tracker::Tracker;
+
+impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
+    /// What the log of the episode that [`GoalEnv::reset`](crate::env::GoalEnv::reset) has just begun starts with. The
+    /// caller adds what it knows of arm, policy and program.
+    pub fn episode_start(&self, seed: u64) -> EpisodeStart {
+        EpisodeStart {
+            task: self.task.kind.name().into(),
+            seed,
+            control_period_us: (self.control.period_s() * 1e6).round() as u32,
+            ticks_per_step: TICKS_PER_STEP,
+            goal: self.goal.map(|x| x as f32),
+            success_radius_m: self.task.success_radius_m,
+            stamp_us: self.control.clock().now_us(),
+            ..EpisodeStart::default()
+        }
+    }
+
+    /// Records every tick of the episode that [`GoalEnv::reset`](crate::env::GoalEnv::reset) has just begun.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+        self.row = episode::Tick::default();
+    }
+
+    /// Ends the recording, if there is one, with the last observation and `reason`. Gives what
+    /// [`Recorder::finish`] needs, which waits for the disk and so must not run on a control thread.
+    pub fn end_recording(&mut self, reason: EndReason) -> Option<(Recorder, EpisodeEnd)> {
+        let mut recorder = self.recorder.take()?;
+        // In the middle of a step there is no observation that a step could have led to.
+        self.begin_row(self.row.index % u64::from(TICKS_PER_STEP) == 0);
+        let (achieved, desired) = (self.row.achieved_goal, self.row.desired_goal);
+        let stamp_us = self.control.clock().now_us();
+        self.row.stamp_us = stamp_us;
+        // An overrun or a write error is told by `finish`.
+        let _ = recorder.record(self.row.clone());
+        let end = EpisodeEnd {
+            reason,
+            stamp_us,
+            success: self.task.is_success(&achieved, &desired),
+            steps: self.step as u32,
+            final_distance_m: goal_distance_m(&achieved, &desired),
+            lost_ticks: 0,
+        };
+        Some((recorder, end))
+    }
+
+    /// Ends the recording, if there is one, and waits for the disk; for virtual time.
+    ///
+    /// # Errors
+    /// The log could not be written to its end.
+    pub fn finish_recording(&mut self, reason: EndReason) -> Result<Option<Recording>, EnvError> {
+        let Some((recorder, end)) = self.end_recording(reason) else { return Ok(None) };
+        recorder.finish(end).map(Some).map_err(EnvError::new)
+    }
+
+    /// Fills in what is known at the beginning of a tick.
+    pub(super) fn begin_row(&mut self, begins_step: bool) {
+        let mut seen = GoalObservation::default();
+        self.observe(&mut seen);
+        let row = &mut self.row;
+        row.step = self.step as u32;
+        row.begins_step = begins_step;
+        row.observation = seen.observation.iter().copied().collect();
+        row.achieved_goal = std::array::from_fn(|i| seen.achieved_goal[i]);
+        row.desired_goal = std::array::from_fn(|i| seen.desired_goal[i]);
+        row.object = self.object.as_ref().map(ObjectTrack::from);
+        row.sent_rad.clear();
+        row.interventions = 0;
+    }
+
+    /// Adds what the tick did, and hands the row to the recorder.
+    pub(super) fn end_row(&mut self) -> Result<(), EnvError> {
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        let (row, tick) = (&mut self.row, self.control.last());
+        row.stamp_us = tick.stamp_us;
+        row.requested_rad = tick.plan.requested_rad.iter().copied().collect();
+        row.applied_rad = tick.plan.applied_rad.iter().copied().collect();
+        row.sent_rad.clone_from(&tick.sent.position_rad);
+        row.joints.clone_from(&tick.reading.joints);
+        row.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
+        row.interventions = u32::from(tick.plan.interventions.bits());
+        recorder.record(row.clone()).map_err(EnvError::new)?;
+        row.index += 1;
+        Ok(())
+    }
+}
