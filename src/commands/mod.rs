@@ -1,8 +1,18 @@
 //! The command line, a file a command. Here alone concrete types are put together and things are printed.
 
+mod choice;
+mod collect;
+mod drive;
+mod eval;
+mod interrupt;
 mod output;
 mod plot;
 mod relabel;
+mod report;
+mod rig;
+mod rollout;
+mod run;
+mod sim;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,8 +40,16 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Let a policy drive an arm and record every episode
+    Collect(collect::Collect),
+    /// Measure how often a policy succeeds
+    Eval(eval::Eval),
     /// Derive episodes in which misses are hits on other goals
     Relabel(relabel::Relabel),
+    /// Let a policy drive an arm
+    Run(run::Run),
+    /// Simulate an arm behind a pty, in real time, until Ctrl-C
+    Sim(sim::Sim),
     /// Train a policy from scratch in the paired simulator
     Train(train::Train),
 }
@@ -74,7 +92,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     let common = &arguments.common;
     match &arguments.command {
+        Command::Collect(command) => command.run(common),
+        Command::Eval(command) => command.run(common),
         Command::Relabel(command) => command.run(common),
+        Command::Run(command) => command.run(common),
+        Command::Sim(command) => command.run(common),
         Command::Train(command) => command.run(common),
     }
 }

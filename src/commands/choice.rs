@@ -1,0 +1,103 @@
+//! Which policy: a file, one that is shipped with the program, or one that knows nothing.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use hindsight::episode::reader::sha256_hex;
+use hindsight::policy::{OnnxPolicy, Policy, PushExpert, RandomPolicy, StillPolicy};
+use hindsight::task::{Task, TaskKind};
+use std::borrow::Cow;
+
+/// Largest policy file, bytes; ours are under 1 MB.
+const FILE_MAX: u64 = 64 << 20;
+
+/// Policies in this program, by name.
+const SHIPPED: &[(&str, &[u8])] = &[];
+
+/// A policy that was asked for, read but not yet loaded.
+#[derive(Debug, Clone)]
+pub(super) enum Choice {
+    /// Does nothing.
+    Still,
+    /// Acts at random.
+    Random,
+    /// Pushes by rules.
+    Expert,
+    /// A trained one.
+    Model {
+        /// Its name or its file's, without the folder.
+        name: String,
+        /// An ONNX file's content.
+        bytes: Cow<'static, [u8]>,
+    },
+}
+
+impl Choice {
+    /// Finds what `--policy` names; without it, the shipped policy of the task.
+    ///
+    /// # Errors
+    /// There is no such policy, or its file cannot be read.
+    pub(super) fn find(asked: Option<&str>, task: TaskKind) -> Result<Self> {
+        let asked = asked.unwrap_or(task.name());
+        match asked {
+            "still" => return Ok(Self::Still),
+            "random" => return Ok(Self::Random),
+            "expert" => return Ok(Self::Expert),
+            _ => {}
+        }
+        if let Some((name, bytes)) = SHIPPED.iter().find(|(name, _)| *name == asked) {
+            return Ok(Self::Model { name: (*name).to_owned(), bytes: Cow::Borrowed(bytes) });
+        }
+        let read = || {
+            let mut bytes = Vec::new();
+            std::fs::File::open(asked)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>(bytes)
+        };
+        let bytes = read().with_context(|| {
+            let known: String = SHIPPED.iter().map(|(name, _)| format!("{name}, ")).collect();
+            format!("cannot read the policy {asked}; expected an ONNX file, or one of {known}expert, random, still")
+        })?;
+        let name = asked.rsplit('/').next().unwrap_or(asked).to_owned();
+        Ok(Self::Model { name, bytes: Cow::Owned(bytes) })
+    }
+
+    /// Loads the policy and checks that it is one for `task`.
+    ///
+    /// # Errors
+    /// It is for something else, or no policy.
+    pub(super) fn load(&self, task: &Task, seed: u64) -> Result<Box<dyn Policy>> {
+        Ok(match self {
+            Self::Still => Box::new(StillPolicy),
+            Self::Random => Box::new(RandomPolicy::new(seed)),
+            Self::Expert if task.kind == TaskKind::Push => Box::new(PushExpert),
+            Self::Expert => bail!("the policy expert: expected the task push, found {}", task.kind.name()),
+            Self::Model { name, bytes } => {
+                let policy =
+                    OnnxPolicy::from_bytes(bytes, task.layout()).with_context(|| format!("the policy {name}"))?;
+                if let Some(found) = policy.metadata("task").filter(|found| *found != task.kind.name()) {
+                    let expected = task.kind.name();
+                    bail!("the policy {name}: expected one trained for {expected}, found one for {found}");
+                }
+                Box::new(policy)
+            }
+        })
+    }
+
+    /// Name for people and for the log.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Still => "still",
+            Self::Random => "random",
+            Self::Expert => "expert",
+            Self::Model { name, .. } => name,
+        }
+    }
+
+    /// SHA-256 of the policy's file; empty if it has none.
+    pub(super) fn sha256(&self) -> String {
+        match self {
+            Self::Model { bytes, .. } => sha256_hex(bytes),
+            _ => String::new(),
+        }
+    }
+}

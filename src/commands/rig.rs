@@ -1,0 +1,271 @@
+//! Which arm on which port: puts together the parts of a rig, simulated or real.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use firmware_bridge::message::Mode;
+use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions};
+use hindsight::clock::{Clock, SystemClock};
+use hindsight::control::ControlLoop;
+use hindsight::env::simulated::{control_config, simulated};
+use hindsight::env::{ArmEnv, EnvError, Scene, SimEnv, Start};
+use hindsight::link::{self, Port};
+use hindsight::task::{Task, TaskKind};
+use hindsight::tracker::datagram::DEFAULT_ADDRESS;
+use hindsight::tracker::{ObjectSample, STALE_US, Tracker, UdpTracker};
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use sim::{ArmModel, Ranges, SimParams};
+
+use super::interrupt::Interrupt;
+use super::rollout::Event;
+use super::{LossError, UsageError};
+
+/// Name under which the puck's pose is sent.
+pub(super) const OBJECT: &str = "puck";
+/// How long a tracker is given to say where the puck is before anything moves, µs.
+const FIRST_SAMPLE_US: u64 = 5_000_000;
+
+/// Arms that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ArmName {
+    /// SO-101, by its makers called so101.
+    So101,
+}
+
+impl ArmName {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::So101 => "so101",
+        }
+    }
+}
+
+/// Which arm, where, and what it shall do.
+#[derive(Debug, Args)]
+pub(super) struct RigArgs {
+    /// Which arm
+    #[arg(long, value_enum, default_value = "so101")]
+    pub arm: ArmName,
+    /// A serial port, a pty, unix:PATH, or sim for an arm simulated in this process
+    #[arg(long)]
+    pub port: String,
+    /// What the arm shall do
+    #[arg(long, value_enum)]
+    pub task: TaskKind,
+    /// Address to hear the puck's tracker on [default: 127.0.0.1:47800]
+    #[arg(long, value_name = "ADDRESS")]
+    pub tracker: Option<SocketAddr>,
+    /// Clear a fault that the arm's firmware has latched; support the arm
+    #[arg(long)]
+    pub clear_fault: bool,
+    /// Simulate an arm that differs from its twin, drawn from this seed
+    #[arg(long, value_name = "SEED")]
+    pub differ: Option<u64>,
+}
+
+/// What is known of the rig before anything is opened.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub model: ArmModel,
+    /// What the host believes of the arm.
+    pub twin: SimParams,
+    /// What the simulated arm is like.
+    pub drawn: SimParams,
+    pub task: Task,
+}
+
+pub(super) type PortEnv = ArmEnv<BridgeArm<Port<SystemClock>, SystemClock>, SystemClock, TableTracker, TableScene>;
+
+/// A rig that is ready to start.
+pub(super) enum Rig {
+    /// In this process, in virtual time.
+    Simulated(Box<SimEnv>),
+    /// Behind a port, in real time.
+    Real(Box<PortEnv>),
+}
+
+impl RigArgs {
+    /// Whether the arm is simulated in this process.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.port == "sim"
+    }
+
+    /// Checks the flags against each other and reads the arm's models.
+    ///
+    /// # Errors
+    /// [`UsageError`].
+    pub(super) fn setup(&self) -> Result<Setup> {
+        let contradiction = if self.is_simulated() {
+            [("--tracker", self.tracker.is_some()), ("--clear-fault", self.clear_fault)]
+                .into_iter()
+                .find_map(|(flag, given)| given.then_some((flag, "expected a port of a real arm, found --port sim")))
+        } else {
+            self.differ
+                .map(|_| ("--differ", "expected --port sim; to simulate behind a port give it to `hindsight sim`"))
+        };
+        let needless = (self.task == TaskKind::Reach && self.tracker.is_some())
+            .then_some(("--tracker", "expected a task with an object, found reach"));
+        if let Some((flag, why)) = contradiction.or(needless) {
+            return Err(UsageError(format!("{flag}: {why}")).into());
+        }
+        Setup::new(self.arm, self.task, self.differ)
+    }
+
+    /// Connects. Nothing moves, and nothing gets power.
+    ///
+    /// # Errors
+    /// The port or the tracker does not answer, or the arm's firmware has latched a fault.
+    pub(super) fn open(
+        &self,
+        setup: &Setup,
+        interrupt: &Interrupt,
+        seen_us: &Arc<AtomicU64>,
+        events: SyncSender<Event>,
+    ) -> Result<Rig> {
+        let Setup { model, twin, drawn, task } = setup;
+        if self.is_simulated() {
+            let arms = std::slice::from_ref(drawn);
+            return Ok(Rig::Simulated(Box::new(simulated(model, twin, arms, task.clone(), Start::InPlace)?)));
+        }
+        let mut arm = BridgeArm::connect(link::open(&self.port, SystemClock)?, SystemClock, BridgeOptions::default())?;
+        let latched = match arm.mode() {
+            Mode::Fault(fault) => Some(ArmError::Fault(fault)),
+            _ => None,
+        };
+        if let Some(found) = latched.as_ref().filter(|_| !self.clear_fault) {
+            return Err(LossError(format!("{found}: support the arm and say --clear-fault")).into());
+        }
+        let udp = match task.objects {
+            Some(_) => Some(UdpTracker::bind(self.tracker.unwrap_or(DEFAULT_ADDRESS), OBJECT)?),
+            None => None,
+        };
+        let mut tracker = TableTracker { udp, seen_us: Arc::clone(seen_us) };
+        tracker.wait(interrupt)?;
+        if let Some(found) = latched {
+            // Last, because it cuts the power: the first reset holds the arm again.
+            arm.clear_fault()?;
+            eprintln!("cleared: {found}");
+        }
+        let mut control =
+            ControlLoop::new(arm, SystemClock, model, control_config(twin, None), Arc::clone(&interrupt.stop))?;
+        control.release_when(Arc::clone(&interrupt.release));
+        let scene = TableScene { events };
+        Ok(Rig::Real(Box::new(ArmEnv::new(task.clone(), Start::InPlace, control, tracker, scene)?)))
+    }
+}
+
+impl Setup {
+    /// The arm's models and the task; with `differ`, an arm drawn from this seed.
+    ///
+    /// # Errors
+    /// An embedded file is damaged.
+    pub(super) fn new(arm: ArmName, task: TaskKind, differ: Option<u64>) -> Result<Self> {
+        let (model, twin) = match arm {
+            ArmName::So101 => (ArmModel::so101()?, SimParams::so101()?),
+        };
+        let drawn = match differ {
+            Some(seed) => twin.draw(&Ranges::so101()?, &mut Pcg64Mcg::seed_from_u64(seed)),
+            None => twin.clone(),
+        };
+        let task = Task::new(task, twin.object.height_m / 2.0);
+        Ok(Self { model, twin, drawn, task })
+    }
+}
+
+/// Where a table's object is, and when it was last seen.
+#[derive(Debug)]
+pub(super) struct TableTracker {
+    /// `None` for a task without an object.
+    udp: Option<UdpTracker>,
+    /// When the last sample was measured, µs; shared with the thread that tells people.
+    seen_us: Arc<AtomicU64>,
+}
+
+impl TableTracker {
+    /// Waits for the object to be seen.
+    fn wait(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let Some(udp) = &self.udp else { return Ok(()) };
+        let address = udp.address()?;
+        let until_us = SystemClock.now_us() + FIRST_SAMPLE_US;
+        while self.poll(SystemClock.now_us()).is_none() {
+            if SystemClock.now_us() > until_us {
+                bail!(
+                    "the tracker has not told on {address} within {} s where the {OBJECT} is; start it, or check \
+                     that it sees the {OBJECT}. Nothing has moved",
+                    FIRST_SAMPLE_US / 1_000_000
+                );
+            }
+            if interrupt.is_stopped() {
+                bail!("stopped before anything moved");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Tracker for TableTracker {
+    fn poll(&mut self, now_us: u64) -> Option<ObjectSample> {
+        let sample = self.udp.as_mut()?.poll(now_us)?;
+        self.seen_us.store(sample.stamp_us, Ordering::Relaxed);
+        Some(sample)
+    }
+}
+
+/// Tells a person when the object goes out of sight, and when it is back.
+#[derive(Debug)]
+pub(super) struct Sight {
+    seen_us: Arc<AtomicU64>,
+    lost: bool,
+}
+
+impl Sight {
+    /// Of an object that `seen_us` says was last seen when.
+    pub(super) fn new(seen_us: Arc<AtomicU64>) -> Self {
+        Self { seen_us, lost: false }
+    }
+
+    /// What to tell now, if anything.
+    pub(super) fn change(&mut self) -> Option<String> {
+        let age_us = SystemClock.now_us().saturating_sub(self.seen_us.load(Ordering::Relaxed));
+        // Seen often enough for a glimpse lost now and then to be nobody's business.
+        let lost = age_us > 5 * STALE_US;
+        if std::mem::replace(&mut self.lost, lost) == lost {
+            return None;
+        }
+        Some(if lost {
+            format!("the {OBJECT} is out of the tracker's sight; the arm holds until it is seen again")
+        } else {
+            format!("the {OBJECT} is seen again")
+        })
+    }
+}
+
+/// A table with a person beside it.
+#[derive(Debug)]
+pub(super) struct TableScene {
+    events: SyncSender<Event>,
+}
+
+impl Scene for TableScene {
+    fn rebuild(&mut self, _: &[f32], _: Option<[f64; 3]>, _: u64) -> Result<bool, EnvError> {
+        Ok(false)
+    }
+
+    fn ask_for_object_at(&mut self, object_m: [f64; 3]) {
+        let [x, y, _] = object_m.map(|m| 100.0 * m);
+        let side = if y < 0.0 { "right" } else { "left" };
+        let text = format!(
+            "please put the {OBJECT} back, about {x:.0} cm ahead of the base and {:.0} cm to its {side}; the arm waits",
+            y.abs()
+        );
+        // The control thread does not wait for the printer.
+        let _ = self.events.try_send(Event::Note(text));
+    }
+}

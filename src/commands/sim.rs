@@ -1,0 +1,196 @@
+//! `hindsight sim`: a simulated arm behind a pty, for any client, with its table and its tracker.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use hindsight::control::REST_RAD;
+use hindsight::env::arm::REACHABLE;
+use hindsight::env::simulated::{TRACKER_LATENCY_US, TRACKER_NOISE_M, TRACKER_PERIOD_US};
+use hindsight::task::{Region, TaskKind, distance_m};
+use hindsight::tracker::datagram::DEFAULT_ADDRESS;
+use hindsight::tracker::udp::unix_now_s;
+use hindsight::tracker::{Publisher, TrackerError};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use serde_json::json;
+use sim::{Device, Line, ObjectPose, World};
+
+use super::interrupt::Interrupt;
+use super::rig::{ArmName, OBJECT, Setup};
+use super::{Common, Finish, UsageError, output};
+
+/// How long the object must lie out of reach before it is put back, µs: a person is no faster.
+const OUT_OF_REACH_US: u64 = 1_500_000;
+/// Nearest that the fingertip may be to where the object is or will be, m.
+const CLEAR_OF_TIP_M: f64 = 0.07;
+
+/// What a simulated line speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// As a microcontroller with the firmware of this project.
+    Bridge,
+}
+
+/// Simulate an arm behind a pty, in real time, until Ctrl-C
+#[derive(Debug, Args)]
+pub(super) struct Sim {
+    /// Which arm
+    #[arg(long, value_enum, default_value = "so101")]
+    arm: ArmName,
+    /// What the line speaks
+    #[arg(long, value_enum, default_value = "bridge")]
+    protocol: Protocol,
+    /// Where to put the link to the pty: the port for clients
+    #[arg(long)]
+    link: PathBuf,
+    /// What lies on the table: a puck for push, nothing for reach
+    #[arg(long, value_enum, default_value = "push")]
+    task: TaskKind,
+    /// Simulate an arm that differs from its twin, drawn from this seed
+    #[arg(long, value_name = "SEED")]
+    differ: Option<u64>,
+    /// Address to send the puck's pose to [default: 127.0.0.1:47800]
+    #[arg(long, value_name = "ADDRESS")]
+    tracker: Option<SocketAddr>,
+}
+
+impl Sim {
+    /// Serves the line until a signal comes, and removes the link.
+    ///
+    /// # Errors
+    /// The pty, the link or the tracker's socket cannot be had.
+    pub(super) fn run(&self, common: &Common) -> Result<Finish> {
+        if self.task == TaskKind::Reach && self.tracker.is_some() {
+            return Err(UsageError("--tracker: expected a task with an object, found reach".into()).into());
+        }
+        let setup = Setup::new(self.arm, self.task, self.differ)?;
+        let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
+        let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
+        let puck = setup.task.objects.map(|region| region.sample(&mut rng));
+        world.reset(&REST_RAD, puck.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
+        let mut device = Device::new(world, boot_id());
+
+        let address = self.tracker.unwrap_or(DEFAULT_ADDRESS);
+        let mut camera = match setup.task.objects {
+            Some(_) => Some(Camera::new(address, rng.random())?),
+            None => None,
+        };
+        let mut hand = setup.task.objects.map(|region| StageHand { region, rng, away_since_us: None, put_back: 0 });
+        let interrupt = Interrupt::listen("stopping")?;
+        let mut line = Line::open(&self.link)?;
+        let told = camera.as_ref().map_or(String::new(), |_| format!(", the {OBJECT} told to {address}"));
+        eprintln!("simulating {} at {}{told}; Ctrl-C ends it", self.arm.name(), self.link.display());
+        let mut untold = false;
+        let report = line.serve(&mut device, &interrupt.stop, |device| {
+            let now_us = device.time_us();
+            if let Some(hand) = &mut hand {
+                hand.watch(now_us, device.world_mut());
+            }
+            if let Some(camera) = &mut camera
+                && let Err(error) = camera.look(now_us, device.world())
+                && !std::mem::replace(&mut untold, true)
+            {
+                eprintln!("{error}");
+            }
+        })?;
+        drop(line);
+        let put_back = hand.map_or(0, |hand| hand.put_back);
+        let (lag_ms, lost_ms) = (report.lag_max_us as f64 / 1e3, report.lost_us as f64 / 1e3);
+        output::say(
+            common,
+            &format!(
+                "simulated {:.1} s; behind by {lag_ms:.1} ms at most, {lost_ms:.1} ms lost; {OBJECT} put back {put_back} times",
+                device.time_us() as f64 / 1e6,
+            ),
+        );
+        let object = json!({
+            "simulated_s": device.time_us() as f64 / 1e6,
+            "steps": report.steps,
+            "lag_max_us": report.lag_max_us,
+            "lost_us": report.lost_us,
+            "put_back": put_back,
+            "seed": common.seed,
+        });
+        output::finish(common, &object);
+        Ok(Finish::Done)
+    }
+}
+
+/// Differs from start to start, as a microcontroller's does from reset to reset.
+fn boot_id() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u32)
+}
+
+/// Sees the object as the simulated tracker of training does, and tells it over UDP.
+struct Camera {
+    publisher: Publisher,
+    rng: Pcg64Mcg,
+    due_us: u64,
+    in_flight: VecDeque<(u64, f64, ObjectPose)>,
+}
+
+impl Camera {
+    fn new(address: SocketAddr, seed: u64) -> Result<Self, TrackerError> {
+        let publisher = Publisher::new(address, OBJECT)?;
+        Ok(Self { publisher, rng: Pcg64Mcg::seed_from_u64(seed), due_us: 0, in_flight: VecDeque::with_capacity(4) })
+    }
+
+    fn look(&mut self, now_us: u64, world: &World) -> Result<(), TrackerError> {
+        if now_us >= self.due_us {
+            self.due_us = now_us + TRACKER_PERIOD_US;
+            if let Some(mut seen) = world.object() {
+                for axis in &mut seen.position[..2] {
+                    *axis += self.rng.random_range(-TRACKER_NOISE_M..=TRACKER_NOISE_M);
+                }
+                self.in_flight.push_back((now_us + TRACKER_LATENCY_US, unix_now_s(), seen));
+            }
+        }
+        while self.in_flight.front().is_some_and(|(due_us, ..)| now_us >= *due_us) {
+            if let Some((_, unix_s, seen)) = self.in_flight.pop_front() {
+                self.publisher.publish(unix_s, seen.position, seen.orientation)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the object back when it has been out of reach for a while, as a person would.
+struct StageHand {
+    region: Region,
+    rng: Pcg64Mcg,
+    away_since_us: Option<u64>,
+    put_back: u64,
+}
+
+impl StageHand {
+    fn watch(&mut self, now_us: u64, world: &mut World) {
+        let Some(object) = world.object().filter(|object| !REACHABLE.contains(&object.position)) else {
+            self.away_since_us = None;
+            return;
+        };
+        let since_us = *self.away_since_us.get_or_insert(now_us);
+        let tip = world.tip();
+        if now_us - since_us < OUT_OF_REACH_US || distance_m(&tip, &object.position) < CLEAR_OF_TIP_M {
+            return;
+        }
+        let position = self.region.sample(&mut self.rng);
+        // Over the arm's fingers it would fall on them; the next step draws another place.
+        if (position[0] - tip[0]).hypot(position[1] - tip[1]) < CLEAR_OF_TIP_M {
+            return;
+        }
+        let pose = ObjectPose {
+            position,
+            orientation: [0.0, 0.0, 0.0, 1.0],
+            linear_velocity: [0.0; 3],
+            angular_velocity: [0.0; 3],
+        };
+        if world.set_object(&pose).is_ok() {
+            self.put_back += 1;
+            self.away_since_us = None;
+        }
+    }
+}
