@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use super::{LossError, UsageError};
 pub(super) const OBJECT: &str = "puck";
 /// How long a tracker is given to say where the puck is before anything moves, µs.
 const FIRST_SAMPLE_US: u64 = 5_000_000;
+/// How long the object must be out of sight for a person to be told, µs.
+const LOST_US: u64 = 1_000_000;
 
 /// Arms that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,7 +127,7 @@ impl RigArgs {
         &self,
         setup: &Setup,
         interrupt: &Interrupt,
-        seen_us: &Arc<AtomicU64>,
+        lost: &Arc<AtomicBool>,
         events: SyncSender<Event>,
     ) -> Result<Rig> {
         let Setup { model, twin, drawn, task } = setup;
@@ -145,7 +147,7 @@ impl RigArgs {
             Some(_) => Some(UdpTracker::bind(self.tracker.unwrap_or(DEFAULT_ADDRESS), OBJECT)?),
             None => None,
         };
-        let mut tracker = TableTracker { udp, seen_us: Arc::clone(seen_us) };
+        let mut tracker = TableTracker { udp, polled_us: 0, since_us: 0, lost: Arc::clone(lost) };
         tracker.wait(interrupt)?;
         if let Some(found) = latched {
             // Last, because it cuts the power: the first reset holds the arm again.
@@ -178,13 +180,16 @@ impl Setup {
     }
 }
 
-/// Where a table's object is, and when it was last seen.
+/// Where a table's object is, and whether it is in sight.
 #[derive(Debug)]
 pub(super) struct TableTracker {
     /// `None` for a task without an object.
     udp: Option<UdpTracker>,
-    /// When the last sample was measured, µs; shared with the thread that tells people.
-    seen_us: Arc<AtomicU64>,
+    polled_us: u64,
+    /// Since when the object has been looked for, µs.
+    since_us: u64,
+    /// Shared with the thread that tells people.
+    lost: Arc<AtomicBool>,
 }
 
 impl TableTracker {
@@ -212,31 +217,35 @@ impl TableTracker {
 
 impl Tracker for TableTracker {
     fn poll(&mut self, now_us: u64) -> Option<ObjectSample> {
-        let sample = self.udp.as_mut()?.poll(now_us)?;
-        self.seen_us.store(sample.stamp_us, Ordering::Relaxed);
-        Some(sample)
+        let sample = self.udp.as_mut()?.poll(now_us);
+        // While the arm travels between episodes nobody looks.
+        let is_first = now_us.saturating_sub(self.polled_us) > STALE_US;
+        self.polled_us = now_us;
+        if sample.is_some() || is_first {
+            self.since_us = now_us;
+        }
+        self.lost.store(now_us.saturating_sub(self.since_us) > LOST_US, Ordering::Relaxed);
+        sample
     }
 }
 
 /// Tells a person when the object goes out of sight, and when it is back.
 #[derive(Debug)]
 pub(super) struct Sight {
-    seen_us: Arc<AtomicU64>,
-    lost: bool,
+    lost: Arc<AtomicBool>,
+    told: bool,
 }
 
 impl Sight {
-    /// Of an object that `seen_us` says was last seen when.
-    pub(super) fn new(seen_us: Arc<AtomicU64>) -> Self {
-        Self { seen_us, lost: false }
+    /// Of an object about which `lost` says whether it is out of sight.
+    pub(super) fn new(lost: Arc<AtomicBool>) -> Self {
+        Self { lost, told: false }
     }
 
     /// What to tell now, if anything.
     pub(super) fn change(&mut self) -> Option<String> {
-        let age_us = SystemClock.now_us().saturating_sub(self.seen_us.load(Ordering::Relaxed));
-        // Seen often enough for a glimpse lost now and then to be nobody's business.
-        let lost = age_us > 5 * STALE_US;
-        if std::mem::replace(&mut self.lost, lost) == lost {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.told, lost) == lost {
             return None;
         }
         Some(if lost {

@@ -1,7 +1,7 @@
 //! Episodes on a rig: the control thread drives, this one creates files, prints, and waits for the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -69,10 +69,10 @@ pub(super) fn run(
     let (events, told) = sync_channel(EVENTS);
     let (answers, answered) = sync_channel(1);
     let line = Line { events: events.clone(), answers: answered };
-    let seen_us = Arc::new(AtomicU64::new(0));
-    let rig = args.open(setup, &interrupt, &seen_us, events)?;
+    let out_of_sight = Arc::new(AtomicBool::new(false));
+    let rig = args.open(setup, &interrupt, &out_of_sight, events)?;
     let real = matches!(rig, Rig::Real(_));
-    let sight = (real && setup.task.objects.is_some()).then(|| Sight::new(seen_us));
+    let sight = (real && setup.task.objects.is_some()).then(|| Sight::new(out_of_sight));
     let bar = output::progress(args.task.name(), plan.episodes);
     let mut desk = Desk {
         common,
