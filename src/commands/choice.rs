@@ -69,7 +69,7 @@ impl Choice {
         Ok(match self {
             Self::Still => Box::new(StillPolicy),
             Self::Random => Box::new(RandomPolicy::new(seed)),
-            Self::Expert if task.kind == TaskKind::Push => Box::new(PushExpert),
+            Self::Expert if task.kind == TaskKind::Push => Box::new(PushExpert::default()),
             Self::Expert => bail!("the policy expert: expected the task push, found {}", task.kind.name()),
             Self::Model { name, bytes } => {
                 let policy =
