@@ -3,7 +3,8 @@
 //! In the order that data passes through: episodes are stored whole ([`replay`]), drawn into a [`batch`] with goals
 //! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
 //! ([`ddpg`], over [`network`] and [`adam`]). The [`trainer`] turns the wheel,
-//! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy.
+//! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy. [`mod@fit`]
+//! makes the simulator behave as one very arm.
 
 pub mod actor;
 pub mod adam;
@@ -15,6 +16,7 @@ pub mod ddpg;
 mod descent;
 pub mod evaluate;
 pub mod features;
+pub mod fit;
 pub mod hindsight;
 pub mod hyper;
 mod matmul;
@@ -29,6 +31,7 @@ pub use agent::Agent;
 pub use checkpoint::CheckpointError;
 pub use collector::CollectError;
 pub use evaluate::{Comparison, Evaluation, evaluate};
+pub use fit::{Fit, FitBudget, FitError, FitProgress, fit};
 pub use hindsight::{Relabel, Strategy};
 pub use hyper::{Hyper, HyperError};
 pub use onnx::PolicyCard;

@@ -1,0 +1,112 @@
+use super::*;
+use crate::env::simulated::simulated;
+use crate::env::{GoalEnv, GoalObservation, Outcome, Start};
+use crate::episode::{self, EndReason, Folder, Pace, Recorder};
+use crate::policy::{Policy, PushExpert, RandomPolicy};
+use crate::task::{Task, TaskKind};
+use std::path::Path;
+
+/// Episodes of `arm`, recorded and read back: in turns by rules and at random.
+fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Episode> {
+    let (model, twin) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap());
+    let task = Task::new(kind, twin.object.height_m / 2.0);
+    let mut env = simulated(&model, &twin, std::slice::from_ref(arm), task, Start::Rebuilt).unwrap();
+    let folder = Folder::create(place).unwrap();
+    let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
+    let mut random = RandomPolicy::new(1);
+    for seed in 0..count {
+        env.reset(seed, &mut seen).unwrap();
+        let start = env.episode_start(seed);
+        env.record(Recorder::create(&folder.next_file().unwrap(), start, Pace::Inline).unwrap());
+        let mut action = [0.0; 4];
+        while {
+            let expert = kind == TaskKind::Push && seed % 3 != 2;
+            if expert { PushExpert.act(&seen, &mut action) } else { random.act(&seen, &mut action) }.unwrap();
+            env.step(&action, &mut seen, &mut outcome).unwrap();
+            !outcome.truncated
+        } {}
+        env.finish_recording(EndReason::Completed).unwrap();
+    }
+    folder.files().unwrap().iter().map(|file| episode::read(file).unwrap().episode).collect()
+}
+
+fn drawn(seed: u64) -> SimParams {
+    SimParams::so101().unwrap().draw(&Ranges::so101().unwrap(), &mut Pcg64Mcg::seed_from_u64(seed))
+}
+
+fn fitted(episodes: &[Episode], budget: FitBudget) -> Result<Fit, FitError> {
+    let (model, twin) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap());
+    fit(&model, &twin, &Ranges::so101().unwrap(), episodes, budget, 3, |_| {})
+}
+
+const SMALL: FitBudget = FitBudget { population: 16, generations: 5, arm_episodes: 2, object_episodes: 2, elites: 4 };
+
+/// Product of gain and voltage of each body joint that the tasks turn.
+fn gains(params: &SimParams) -> Vec<f64> {
+    params.servos[..4].iter().map(|servo| servo.p_gain * servo.voltage).collect()
+}
+
+#[test]
+fn a_drawn_arm_is_recovered_from_its_own_episodes() {
+    for seed in [3, 4] {
+        let place = tempfile::tempdir().unwrap();
+        let arm = drawn(seed);
+        let fit = fitted(&record(&arm, TaskKind::Push, 6, place.path()), SMALL).unwrap();
+        for (found, expected) in gains(&fit.best).into_iter().zip(gains(&arm)) {
+            assert!((found / expected - 1.0).abs() < 0.1, "arm {seed}: gain {found}, expected {expected}");
+        }
+        let latency_us = |p: &SimParams| p.command_latency.mean_us + p.feedback_latency.mean_us;
+        let error_us = latency_us(&fit.best) - latency_us(&arm);
+        assert!(error_us.abs() < 5_000.0, "arm {seed}: the latencies' sum is off by {error_us} µs");
+        assert!(fit.after.joints_rad < fit.before.joints_rad / 5.0, "{:?} {:?}", fit.before, fit.after);
+        assert!(fit.after.object_m < fit.before.object_m, "{:?} {:?}", fit.before, fit.after);
+        assert_eq!(fit.elites.len(), SMALL.elites);
+        fit.elites.iter().chain([&fit.best]).for_each(|params| params.check().unwrap());
+    }
+}
+
+#[test]
+fn what_the_episodes_do_not_tell_stays_as_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    let episodes = record(&drawn(3), TaskKind::Reach, 2, place.path());
+    let fit = fitted(&episodes, FitBudget { population: 8, generations: 2, ..SMALL }).unwrap();
+    let (found, expected) = (fit.best.object.mass_kg, SimParams::so101().unwrap().object.mass_kg);
+    assert!((found - expected).abs() < 1e-9, "{found}");
+    assert_eq!(fit.after.object_m, None);
+    for parameter in &fit.parameters {
+        let silent = ["object", "gripper", "command"].iter().any(|name| parameter.name.starts_with(name));
+        assert!(!(silent && parameter.identified), "{parameter:?}");
+    }
+    assert!(fit.parameters.iter().any(|p| p.name == "shoulder_pan.p_gain" && p.identified));
+}
+
+#[test]
+fn a_fit_does_not_depend_on_the_number_of_threads_and_reads_what_is_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let mut episodes = record(&drawn(2), TaskKind::Push, 2, place.path());
+    let tiny = FitBudget { population: 5, generations: 1, arm_episodes: 2, object_episodes: 2, elites: 2 };
+    episodes[1].ticks.truncate(200);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fitted(&episodes, tiny).unwrap())
+    };
+    let fit = on(1);
+    assert_eq!(fit, on(3));
+    assert_eq!(fit.episodes, 2);
+    for episode in &mut episodes {
+        episode.ticks.truncate(30);
+    }
+    let refused = fitted(&episodes, tiny).unwrap_err();
+    assert!(matches!(refused, FitError::NoRecording { found: 2, joints: 6 }), "{refused}");
+}
+
+#[test]
+fn an_arm_that_stands_still_tells_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let mut episodes = record(&drawn(2), TaskKind::Reach, 1, place.path());
+    let first = episodes[0].ticks[0].clone();
+    for tick in &mut episodes[0].ticks {
+        tick.sent_rad.clone_from(&first.sent_rad);
+    }
+    assert!(matches!(fitted(&episodes, SMALL), Err(FitError::Still)));
+}
