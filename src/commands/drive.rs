@@ -3,10 +3,10 @@
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Instant;
 
-use firmware_bridge::message::Fault;
+use firmware_bridge::message::{Fault, Refusal};
 use hindsight::arm::{Arm, ArmError};
 use hindsight::clock::Clock;
-use hindsight::control::{ControlError, Histogram, LoopStats};
+use hindsight::control::{ControlError, ControlLoop, Histogram, LoopStats};
 use hindsight::env::{ArmEnv, EnvError, GoalEnv, GoalObservation, Outcome, Scene};
 use hindsight::episode::{EndReason, RecordError, Recorder};
 use hindsight::learn::evaluate::EpisodeResult;
@@ -17,6 +17,9 @@ use hindsight::tracker::Tracker;
 use super::LossError;
 use super::interrupt::Interrupt;
 use super::rollout::{EndedLog, Event};
+
+/// How often parking is tried when host and firmware lose each other on the way.
+const PARK_TRIES: u32 = 3;
 
 /// Which episodes to run.
 #[derive(Debug, Clone)]
@@ -241,16 +244,39 @@ fn end<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene>(
     failure: Option<&Failure>,
 ) -> Result<(), ControlError> {
     let control = env.control_mut();
-    match failure.and_then(Failure::arm) {
-        Some(ArmError::Fault(Fault::Watchdog)) => {
-            // The firmware holds the arm and takes no command until the fault is cleared.
-            control.clear_fault()?;
-            control.start()?;
-            control.stop()
-        }
+    let parked = match failure.and_then(Failure::arm) {
+        Some(error) if is_silence(error) => take_over(control).and_then(|()| park(control)),
         // The arm obeys, but for the one message.
-        None | Some(ArmError::Refused(_)) => control.stop(),
+        None | Some(ArmError::Refused(_)) => park(control),
         // The port is gone, or the power is off already.
-        Some(_) => control.abort(),
+        Some(_) => Ok(()),
+    };
+    let released = control.abort();
+    parked.and(released)
+}
+
+/// Parks, if there is power; an arm that its firmware stops on the way is taken over again.
+fn park<A: Arm, C: Clock>(control: &mut ControlLoop<A, C>) -> Result<(), ControlError> {
+    for _ in 1..PARK_TRIES {
+        match control.park() {
+            Err(ControlError::Arm(error)) if is_silence(&error) => take_over(control)?,
+            Ok(()) | Err(ControlError::NotStarted) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    control.park()
+}
+
+/// Whether host and firmware have not heard of each other for a while: the firmware holds the arm, or soon will.
+fn is_silence(error: &ArmError) -> bool {
+    matches!(error, ArmError::NoAnswer { .. } | ArmError::Fault(Fault::Watchdog))
+}
+
+/// Takes the arm over from its firmware, which cuts the power for the time of two messages.
+fn take_over<A: Arm, C: Clock>(control: &mut ControlLoop<A, C>) -> Result<(), ControlError> {
+    match control.clear_fault() {
+        // There is none yet: the arm is still under our power.
+        Ok(()) | Err(ControlError::Arm(ArmError::Refused(Refusal::WrongMode))) => control.start(),
+        Err(error) => Err(error),
     }
 }

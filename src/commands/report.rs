@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::drive::{Drive, Failure};
 use super::output::{self, percent};
 use super::rollout::Session;
-use super::{Common, Finish};
+use super::{Common, Finish, LossError};
 
 /// Prints the figures of a session, and what it came to.
 ///
 /// # Errors
-/// Why it ended early: [`LossError`](super::LossError) if arm, line or recording failed.
+/// Why it ended early: [`LossError`] if arm, line or recording failed.
 pub(super) fn conclude(
     common: &Common,
     task: TaskKind,
@@ -33,12 +33,15 @@ pub(super) fn conclude(
     merge(&mut report, more);
     merge(&mut report, json!({ "stopped": stopped }));
     output::finish(common, &report);
-    if let Some(after) = after {
-        eprintln!("while parking and releasing: {after}");
-    }
-    match failure.as_ref().and_then(Failure::error) {
-        Some(error) => Err(error),
-        None => Ok(Finish::Done),
+    match (failure.as_ref().and_then(Failure::error), after) {
+        (Some(error), after) => {
+            if let Some(after) = after {
+                eprintln!("while parking and releasing: {after}");
+            }
+            Err(error)
+        }
+        (None, Some(after)) => Err(LossError(format!("while parking and releasing: {after}")).into()),
+        (None, None) => Ok(Finish::Done),
     }
 }
 

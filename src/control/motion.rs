@@ -112,8 +112,11 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         self.settle(Goal::Point(SetPoint { position_m, ..goal }, None, MOVE_PACE), heed_stop)
     }
 
-    /// Raises the fingertip, then moves to the rest pose.
-    pub(super) fn park(&mut self) -> Result<(), ControlError> {
+    /// Raises the fingertip, then moves to the rest pose, whatever the stop flag says. The power stays on.
+    ///
+    /// # Errors
+    /// As [`ControlLoop::move_to`].
+    pub fn park(&mut self) -> Result<(), ControlError> {
         let limit_us = self.clock.now_us() + MOVE_LIMIT_US;
         let mut rest = self.config.rest_rad;
         for (angle, (lower, upper)) in rest.iter_mut().zip(self.planner.limits_rad()) {
