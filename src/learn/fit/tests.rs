@@ -13,7 +13,7 @@ fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Epis
     let mut env = simulated(&model, &twin, std::slice::from_ref(arm), task, Start::Rebuilt).unwrap();
     let folder = Folder::create(place).unwrap();
     let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
-    let mut random = RandomPolicy::new(1);
+    let (mut rules, mut random) = (PushExpert::default(), RandomPolicy::new(1));
     for seed in 0..count {
         env.reset(seed, &mut seen).unwrap();
         let start = env.episode_start(seed);
@@ -21,7 +21,7 @@ fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Epis
         let mut action = [0.0; 4];
         while {
             let expert = kind == TaskKind::Push && seed % 3 != 2;
-            if expert { PushExpert.act(&seen, &mut action) } else { random.act(&seen, &mut action) }.unwrap();
+            if expert { rules.act(&seen, &mut action) } else { random.act(&seen, &mut action) }.unwrap();
             env.step(&action, &mut seen, &mut outcome).unwrap();
             !outcome.truncated
         } {}
