@@ -133,7 +133,7 @@ fn a_policy_that_gives_nan_while_it_acts_ends_the_run_and_its_file() {
     let folder = tempfile::tempdir().unwrap();
     // Half of the first layer is large, all of the second infinite, and the third takes infinity from infinity; an
     // input of zeros, as a loader may try, gives zeros.
-    let sign = |i: usize| if i % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
     let mut model = with_weights(|layer, row, column| match layer {
         0 => 1e30 * sign(column),
         1 => 1e30,

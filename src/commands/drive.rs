@@ -120,6 +120,8 @@ pub(super) struct Line {
     pub events: SyncSender<Event>,
     /// A file for an [`Event::Begun`].
     pub answers: Receiver<Result<Recorder, String>>,
+    /// Whether the time is real, so that the control thread must not wait for the other.
+    pub real: bool,
 }
 
 impl Line {
@@ -130,9 +132,9 @@ impl Line {
     }
 
     /// The answer, if it is there; in virtual time it is waited for, so that no tick depends on the disk.
-    fn answer(&self, real: bool) -> Option<Result<Recorder, String>> {
+    fn answer(&self) -> Option<Result<Recorder, String>> {
         let gone = || Err("the printing thread is gone".to_owned());
-        if !real {
+        if !self.real {
             return Some(self.answers.recv().unwrap_or_else(|_| gone()));
         }
         match self.answers.try_recv() {
@@ -150,7 +152,6 @@ pub(super) fn episodes<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Sce
     plan: &Plan,
     interrupt: &Interrupt,
     line: &Line,
-    real: bool,
 ) -> Drive {
     let mut drive = Drive {
         results: Vec::new(),
@@ -160,7 +161,7 @@ pub(super) fn episodes<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Sce
         after: None,
     };
     for seed in (0..plan.episodes).map(|i| plan.seed.wrapping_add(i)) {
-        match episode(env, policy, plan, seed, interrupt, line, real, &mut drive.latency) {
+        match episode(env, policy, plan, seed, interrupt, line, &mut drive.latency) {
             Ok(result) => {
                 let log = ended(env, EndReason::Completed, None);
                 line.tell(Event::Ended { result: Some(result), log });
@@ -194,7 +195,6 @@ fn episode<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene>(
     seed: u64,
     interrupt: &Interrupt,
     line: &Line,
-    real: bool,
     latency: &mut Histogram,
 ) -> Result<EpisodeResult, Failure> {
     let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
@@ -205,7 +205,7 @@ fn episode<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene>(
     }
     if plan.recorded {
         line.tell(Event::Begun(Box::new(env.episode_start(seed))));
-        let recorder = env.hold_until(&mut seen, || line.answer(real))?;
+        let recorder = env.hold_until(&mut seen, || line.answer())?;
         env.record(recorder.map_err(Failure::Log)?);
     }
     let start = seen.achieved_goal.clone();

@@ -68,10 +68,10 @@ pub(super) fn run(
     let interrupt = Interrupt::listen("stopping: the arm parks first; once more cuts its power where it is")?;
     let (events, told) = sync_channel(EVENTS);
     let (answers, answered) = sync_channel(1);
-    let line = Line { events: events.clone(), answers: answered };
     let out_of_sight = Arc::new(AtomicBool::new(false));
-    let rig = args.open(setup, &interrupt, &out_of_sight, events)?;
+    let rig = args.open(setup, &interrupt, &out_of_sight, events.clone())?;
     let real = matches!(rig, Rig::Real(_));
+    let line = Line { events, answers: answered, real };
     let sight = (real && setup.task.objects.is_some()).then(|| Sight::new(out_of_sight));
     let bar = output::progress(args.task.name(), plan.episodes);
     let mut desk = Desk {
@@ -88,8 +88,8 @@ pub(super) fn run(
         let policy = policy.as_mut();
         let interrupt = &interrupt;
         let control = std::thread::Builder::new().name("control".into()).spawn_scoped(scope, move || match rig {
-            Rig::Simulated(mut env) => drive::episodes(&mut *env, policy, plan, interrupt, &line, false),
-            Rig::Real(mut env) => drive::episodes(&mut *env, policy, plan, interrupt, &line, true),
+            Rig::Simulated(mut env) => drive::episodes(&mut *env, policy, plan, interrupt, &line),
+            Rig::Real(mut env) => drive::episodes(&mut *env, policy, plan, interrupt, &line),
         });
         desk.serve(&told);
         // The thread has ended: its end of the channel is gone.

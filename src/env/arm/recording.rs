@@ -37,7 +37,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     pub fn end_recording(&mut self, reason: EndReason) -> Option<(Recorder, EpisodeEnd)> {
         let mut recorder = self.recorder.take()?;
         // In the middle of a step there is no observation that a step could have led to.
-        self.begin_row(self.row.index % u64::from(TICKS_PER_STEP) == 0);
+        self.begin_row(self.row.index.is_multiple_of(u64::from(TICKS_PER_STEP)));
         let (achieved, desired) = (self.row.achieved_goal, self.row.desired_goal);
         let stamp_us = self.control.clock().now_us();
         self.row.stamp_us = stamp_us;
