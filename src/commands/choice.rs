@@ -4,15 +4,42 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use hindsight::episode::reader::sha256_hex;
+use hindsight::learn::Agent;
 use hindsight::policy::{OnnxPolicy, Policy, PushExpert, RandomPolicy, StillPolicy};
 use hindsight::task::{Task, TaskKind};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Largest policy file, bytes; ours are under 1 MB.
 const FILE_MAX: u64 = 64 << 20;
 
 /// Policies in this program, by name.
 const SHIPPED: &[(&str, &[u8])] = &[];
+
+/// What goes on learning from those policies, by the same names: their `.agent` files.
+const SHIPPED_AGENTS: &[(&str, &[u8])] = &[];
+
+/// The learner's state of a policy that was asked for: of a shipped one, or out of the file beside a policy's file.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub(super) fn find_agent(asked: &str) -> Result<Agent> {
+    if let Some((_, bytes)) = SHIPPED_AGENTS.iter().find(|(name, _)| *name == asked) {
+        return Ok(Agent::from_bytes(bytes)?);
+    }
+    if ["still", "random", "expert"].contains(&asked) {
+        bail!("the policy {asked} cannot learn; name one that `hindsight train` made");
+    }
+    let file = Path::new(asked).with_extension("agent");
+    if !file.is_file() {
+        bail!(
+            "no learner's state {}: expected it beside the policy; copy the .agent file that `hindsight train` wrote \
+             with the policy, or train one",
+            file.display()
+        );
+    }
+    Agent::load(&file).with_context(|| format!("in {}", file.display()))
+}
 
 /// A policy that was asked for, read but not yet loaded.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ mod choice;
 mod collect;
 mod drive;
 mod eval;
+mod finetune;
 mod interrupt;
 mod output;
 mod plot;
@@ -44,6 +45,8 @@ enum Command {
     Collect(collect::Collect),
     /// Measure how often a policy succeeds
     Eval(eval::Eval),
+    /// Make a policy better on one very arm, from the arm's own episodes
+    Finetune(finetune::Finetune),
     /// Derive episodes in which misses are hits on other goals
     Relabel(relabel::Relabel),
     /// Let a policy drive an arm
@@ -94,6 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     match &arguments.command {
         Command::Collect(command) => command.run(common),
         Command::Eval(command) => command.run(common),
+        Command::Finetune(command) => command.run(common),
         Command::Relabel(command) => command.run(common),
         Command::Run(command) => command.run(common),
         Command::Sim(command) => command.run(common),

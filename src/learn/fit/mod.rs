@@ -11,7 +11,7 @@ mod recording;
 mod replay;
 mod search;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::episode::Episode;
 use arm::ArmFit;
@@ -31,16 +31,16 @@ const ALIKE_SAMPLES: f64 = 10.0;
 /// A number is identified if a quarter of its range away the loss is larger by this much: two standard deviations.
 const IDENTIFIED_LOSS: f64 = 2.0;
 
-/// How much is simulated. The default takes about 20 s of two cores.
+/// How much is simulated. The default takes about half a minute of one core, for episodes of four seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FitBudget {
-    /// Candidates in a generation. Default 32.
+    /// Candidates in a generation. Default 24.
     pub population: usize,
-    /// Generations for the arm, and as many for the object. Default 8.
+    /// Generations for the arm, and as many for the object. Default 7.
     pub generations: usize,
     /// Episodes for the arm: those in which it moved most. Default 4.
     pub arm_episodes: usize,
-    /// Episodes for the object: those in which it moved most. Default 12.
+    /// Episodes for the object: those in which it moved most. Default 10.
     pub object_episodes: usize,
     /// Samples of the final distribution. Default 16.
     pub elites: usize,
@@ -48,7 +48,7 @@ pub struct FitBudget {
 
 impl Default for FitBudget {
     fn default() -> Self {
-        Self { population: 32, generations: 8, arm_episodes: 4, object_episodes: 12, elites: 16 }
+        Self { population: 24, generations: 7, arm_episodes: 4, object_episodes: 10, elites: 16 }
     }
 }
 

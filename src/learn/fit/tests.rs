@@ -7,7 +7,7 @@ use crate::task::{Task, TaskKind};
 use std::path::Path;
 
 /// Episodes of `arm`, recorded and read back: in turns by rules and at random.
-fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Episode> {
+pub(in crate::learn) fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Episode> {
     let (model, twin) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap());
     let task = Task::new(kind, twin.object.height_m / 2.0);
     let mut env = simulated(&model, &twin, std::slice::from_ref(arm), task, Start::Rebuilt).unwrap();
@@ -30,7 +30,7 @@ fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Epis
     folder.files().unwrap().iter().map(|file| episode::read(file).unwrap().episode).collect()
 }
 
-fn drawn(seed: u64) -> SimParams {
+pub(in crate::learn) fn drawn(seed: u64) -> SimParams {
     SimParams::so101().unwrap().draw(&Ranges::so101().unwrap(), &mut Pcg64Mcg::seed_from_u64(seed))
 }
 
