@@ -29,6 +29,8 @@ pub struct Agent {
     pub(crate) env_steps: u64,
     /// Updates since this agent was made or loaded.
     pub(crate) recent_updates: u64,
+    /// Factor on both learning rates, in 0..=1; the trainer lowers it towards the end of its budget.
+    pub(crate) rate_share: f64,
     pub(crate) workspace: Option<Box<Workspace>>,
 }
 
@@ -73,7 +75,7 @@ impl Agent {
         updates: u64,
         env_steps: u64,
     ) -> Self {
-        Self { hyper, layout, normalizer, actor, critics, updates, env_steps, recent_updates: 0, workspace: None }
+        Self { hyper, layout, normalizer, actor, critics, updates, env_steps, recent_updates: 0, rate_share: 1.0, workspace: None }
     }
 
     /// Hyper-parameters.

@@ -102,12 +102,12 @@ impl Agent {
         let mut work = Vec::new();
         if let (Some(gradient), true) = (gradients.next(), with_actor) {
             let passes: Vec<&Pass> = slices.iter().map(|slice| &slice.actor).collect();
-            let descent = Descent { blocks: actor_blocks, rate: self.hyper.actor_rate, tau, passes };
+            let descent = Descent { blocks: actor_blocks, rate: self.rate_share * self.hyper.actor_rate, tau, passes };
             descent.cut(&mut self.actor, gradient, &mut work);
         }
         for (nth, (critic, gradient)) in self.critics.iter_mut().zip(gradients).enumerate() {
             let passes: Vec<&Pass> = slices.iter().map(|slice| &slice.critics[nth]).collect();
-            let descent = Descent { blocks: critic_blocks, rate: self.hyper.critic_rate, tau, passes };
+            let descent = Descent { blocks: critic_blocks, rate: self.rate_share * self.hyper.critic_rate, tau, passes };
             descent.cut(critic, gradient, &mut work);
         }
         descent::run(work);

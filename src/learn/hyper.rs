@@ -27,6 +27,9 @@ pub struct Hyper {
     pub actor_rate: f64,
     /// Adam's learning rate for the critics.
     pub critic_rate: f64,
+    /// What is left of both learning rates at the end of a run's budget: they fall linearly over its second half. 1
+    /// keeps them; less ends with a steadier policy.
+    pub final_rate_share: f64,
     /// Transitions in an update; a multiple of 4 (the batch is cut into four slices whatever the threads).
     pub batch: usize,
     /// Weight of the mean squared action in the actor's loss: keeps tanh from saturating.
@@ -62,6 +65,7 @@ impl Default for Hyper {
             actor_every: 1,
             actor_rate: 1e-3,
             critic_rate: 1e-3,
+            final_rate_share: 0.1,
             batch: 256,
             action_l2: 0.1,
             epsilon: 0.3,
@@ -123,6 +127,8 @@ impl Hyper {
         for (name, rate) in [("actor_rate", self.actor_rate), ("critic_rate", self.critic_rate)] {
             range(rate > 0.0 && rate <= 0.1, name, &rate, "0 < rate <= 0.1")?;
         }
+        let share = self.final_rate_share;
+        range(share > 0.0 && share <= 1.0, "final_rate_share", &share, "0 < share <= 1")?;
         let batch = (4..=65_536).contains(&self.batch) && self.batch.is_multiple_of(4);
         range(batch, "batch", &self.batch, "a multiple of 4 from 4 to 65536")?;
         range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;

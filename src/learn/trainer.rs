@@ -28,6 +28,21 @@ pub struct Budget {
     pub wall: Option<Duration>,
 }
 
+impl Budget {
+    /// Share of the budget that is spent; 0 without limits.
+    fn spent(&self, env_steps: u64, elapsed: Duration) -> f64 {
+        let steps = self.env_steps.map_or(0.0, |limit| env_steps as f64 / limit.max(1) as f64);
+        let wall = self.wall.map_or(0.0, |limit| elapsed.as_secs_f64() / limit.as_secs_f64().max(1e-9));
+        steps.max(wall)
+    }
+}
+
+/// Factor on the learning rates when `spent` of the budget is: 1 in the first half, then linearly to `last`.
+fn rate_share(spent: f64, last: f64) -> f64 {
+    let late = (2.0 * spent - 1.0).clamp(0.0, 1.0);
+    1.0 - late * (1.0 - last)
+}
+
 /// Where a run stands after a cycle.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
@@ -189,13 +204,14 @@ impl Trainer {
         let begun = Instant::now();
         let (first_step, first_update, first_episode) = (self.env_steps, self.updates, self.episodes);
         loop {
+            let spent_share = budget.spent(self.env_steps - first_step, begun.elapsed());
+            self.agent.rate_share = rate_share(spent_share, self.agent.hyper.final_rate_share);
             let mut progress = self.cycle()?;
             progress.env_steps = self.env_steps - first_step;
             progress.updates = self.updates - first_update;
             progress.episodes = self.episodes - first_episode;
             progress.elapsed = begun.elapsed();
-            let spent = budget.env_steps.is_some_and(|limit| progress.env_steps >= limit)
-                || budget.wall.is_some_and(|limit| progress.elapsed >= limit);
+            let spent = budget.spent(progress.env_steps, progress.elapsed) >= 1.0;
             if on_cycle(&progress, &self.agent).is_break() || spent {
                 return Ok(progress);
             }
