@@ -10,22 +10,18 @@ use hindsight::task::{Task, TaskKind};
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::shipped::SHIPPED;
+
 /// Largest policy file, bytes; ours are under 1 MB.
 const FILE_MAX: u64 = 64 << 20;
-
-/// Policies in this program, by name.
-const SHIPPED: &[(&str, &[u8])] = &[];
-
-/// What goes on learning from those policies, by the same names: their `.agent` files.
-const SHIPPED_AGENTS: &[(&str, &[u8])] = &[];
 
 /// The learner's state of a policy that was asked for: of a shipped one, or out of the file beside a policy's file.
 ///
 /// # Errors
 /// There is none, or it is damaged.
 pub(super) fn find_agent(asked: &str) -> Result<Agent> {
-    if let Some((_, bytes)) = SHIPPED_AGENTS.iter().find(|(name, _)| *name == asked) {
-        return Ok(Agent::from_bytes(bytes)?);
+    if let Some(shipped) = SHIPPED.iter().find(|shipped| shipped.name == asked) {
+        return shipped.learner();
     }
     if ["still", "random", "expert"].contains(&asked) {
         bail!("the policy {asked} cannot learn; name one that `hindsight train` made");
@@ -72,8 +68,8 @@ impl Choice {
             "expert" => return Ok(Self::Expert),
             _ => {}
         }
-        if let Some((name, bytes)) = SHIPPED.iter().find(|(name, _)| *name == asked) {
-            return Ok(Self::Model { name: (*name).to_owned(), bytes: Cow::Borrowed(bytes) });
+        if let Some(shipped) = SHIPPED.iter().find(|shipped| shipped.name == asked) {
+            return Ok(Self::Model { name: asked.to_owned(), bytes: Cow::Borrowed(shipped.onnx) });
         }
         let read = || {
             let mut bytes = Vec::new();
@@ -81,7 +77,7 @@ impl Choice {
             Ok::<_, std::io::Error>(bytes)
         };
         let bytes = read().with_context(|| {
-            let known: String = SHIPPED.iter().map(|(name, _)| format!("{name}, ")).collect();
+            let known: String = SHIPPED.iter().map(|shipped| format!("{}, ", shipped.name)).collect();
             format!("cannot read the policy {asked}; expected an ONNX file, or one of {known}expert, random, still")
         })?;
         let name = asked.rsplit('/').next().unwrap_or(asked).to_owned();

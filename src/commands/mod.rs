@@ -2,6 +2,7 @@
 
 mod choice;
 mod collect;
+mod demo;
 mod drive;
 mod eval;
 mod finetune;
@@ -13,6 +14,7 @@ mod report;
 mod rig;
 mod rollout;
 mod run;
+mod shipped;
 mod sim;
 mod train;
 
@@ -43,6 +45,8 @@ pub struct Common {
 enum Command {
     /// Let a policy drive an arm and record every episode
     Collect(collect::Collect),
+    /// Show the whole loop on a simulated arm that differs from its twin
+    Demo(demo::Demo),
     /// Measure how often a policy succeeds
     Eval(eval::Eval),
     /// Make a policy better on one very arm, from the arm's own episodes
@@ -96,6 +100,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     let common = &arguments.common;
     match &arguments.command {
         Command::Collect(command) => command.run(common),
+        Command::Demo(command) => command.run(common),
         Command::Eval(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
         Command::Relabel(command) => command.run(common),

@@ -36,7 +36,7 @@ pub struct Path2 {
 pub struct Side<'a> {
     /// Title of the picture's half.
     pub title: &'a str,
-    /// Episodes to draw.
+    /// Episodes to draw: hits blue, misses orange with a line to the goal that was missed.
     pub paths: &'a [Path2],
 }
 
@@ -74,6 +74,7 @@ fn draw_bars(area: &DrawingArea<SVGBackend<'_>, Shift>, bars: &[Bar]) -> Result<
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
         .x_labels(bars.len() * 2 + 3)
         .x_label_formatter(&label)
         .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
@@ -109,6 +110,8 @@ fn draw_paths(area: &DrawingArea<SVGBackend<'_>, Shift>, side: &Side<'_>, radius
         });
         chart.draw_series(LineSeries::new(ring, GREY.mix(0.5)))?;
         chart.draw_series(LineSeries::new(path.object.iter().map(|&(x, y)| (y, x)), color.stroke_width(2)))?;
+        let miss = path.object.last().filter(|_| !path.success).map(|&(x, y)| [(y, x), (gy, gx)]);
+        chart.draw_series(miss.map(|line| PathElement::new(line, color.mix(0.4))))?;
         let last = path.object.last().map(|&(x, y)| Circle::new((y, x), 4, color.filled()));
         chart.draw_series(last)?;
     }

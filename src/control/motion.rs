@@ -4,6 +4,7 @@ use super::{ControlError, ControlLoop, Goal, SetPoint, Tick};
 use crate::arm::Arm;
 use crate::clock::Clock;
 use crate::kinematics::JOINTS;
+use crate::task::distance_m;
 use firmware_bridge::JointLimits;
 use sim::ArmModel;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,8 @@ const FOLDED_CLEAR_HEIGHT_M: f64 = 0.22;
 const UPHILL_STEP_RAD: f64 = 0.1;
 /// Pace of [`ControlLoop::move_to`], as a share of the set-point's full speed.
 const MOVE_PACE: f64 = 0.3;
+/// The set-point counts as arrived within this distance, m: rounding at the workspace's edge must not be waited out.
+const ARRIVED_M: f64 = 1e-6;
 /// Longest that a move may take, µs; a joint turns from limit to limit in 5 s.
 pub(super) const MOVE_LIMIT_US: u64 = 15_000_000;
 /// How long the arm is given to follow the last goal of a move, µs; the lag of its servos is 50–85 ms.
@@ -105,7 +108,7 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         loop {
             let tick =
                 self.guarded(Goal::Point(SetPoint { position_m, ..goal }, None, MOVE_PACE), heed_stop, limit_us)?;
-            if tick.plan.set_point_applied.position_m == position_m && self.planner.settled() {
+            if distance_m(&tick.plan.set_point_applied.position_m, &position_m) < ARRIVED_M && self.planner.settled() {
                 break;
             }
         }

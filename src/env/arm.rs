@@ -215,7 +215,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     /// Brings the arm back without touching the object, and waits until the object lies where it can be pushed.
     fn return_in_place(&mut self, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
         if self.control.is_started() {
-            let [x, y, z] = self.hand.position;
+            let [x, y, z] = self.target;
             self.travel([x, y, z.max(CLEAR_HEIGHT_M)])?;
             self.travel([START_TIP_M[0], START_TIP_M[1], CLEAR_HEIGHT_M])?;
         } else {

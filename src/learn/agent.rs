@@ -75,7 +75,18 @@ impl Agent {
         updates: u64,
         env_steps: u64,
     ) -> Self {
-        Self { hyper, layout, normalizer, actor, critics, updates, env_steps, recent_updates: 0, rate_share: 1.0, workspace: None }
+        Self {
+            hyper,
+            layout,
+            normalizer,
+            actor,
+            critics,
+            updates,
+            env_steps,
+            recent_updates: 0,
+            rate_share: 1.0,
+            workspace: None,
+        }
     }
 
     /// Hyper-parameters.

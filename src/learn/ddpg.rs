@@ -107,7 +107,8 @@ impl Agent {
         }
         for (nth, (critic, gradient)) in self.critics.iter_mut().zip(gradients).enumerate() {
             let passes: Vec<&Pass> = slices.iter().map(|slice| &slice.critics[nth]).collect();
-            let descent = Descent { blocks: critic_blocks, rate: self.rate_share * self.hyper.critic_rate, tau, passes };
+            let descent =
+                Descent { blocks: critic_blocks, rate: self.rate_share * self.hyper.critic_rate, tau, passes };
             descent.cut(critic, gradient, &mut work);
         }
         descent::run(work);
