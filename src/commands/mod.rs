@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 /// Drives a robot arm, records its episodes, and learns from its misses.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct Arguments {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// Print one JSON object as the last line of stdout
     #[arg(long, global = true)]
     pub json: bool,
@@ -63,7 +63,7 @@ enum Command {
 
 /// How a command that did not fail has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
+pub(crate) enum Finish {
     /// All went well.
     Done,
     /// Ended with data lost, or with a fault latched.
@@ -73,16 +73,16 @@ pub enum Finish {
 /// A wrong use that the parser cannot see, such as contradictory flags.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UsageError(pub String);
+pub(crate) struct UsageError(pub String);
 
 /// The arm, its line or its recording failed while running; what was recorded is safe.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct LossError(pub String);
+pub(crate) struct LossError(pub String);
 
 /// Exit code for a failed command: 2 for wrong use, 3 for a session cut short with its data kept, 1 otherwise.
 #[must_use]
-pub fn exit_code(error: &anyhow::Error) -> u8 {
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<UsageError>() {
         2
     } else if error.is::<LossError>() {
@@ -96,7 +96,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 ///
 /// # Errors
 /// Whatever the command could not do.
-pub fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     let common = &arguments.common;
     match &arguments.command {
         Command::Collect(command) => command.run(common),

@@ -8,7 +8,7 @@ use super::Common;
 
 /// A bar with rate and time left, on stderr; invisible where that is not a terminal.
 #[must_use]
-pub fn progress(label: &str, length: u64) -> ProgressBar {
+pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     // The template is a constant: it either parses always or never.
     if let Ok(style) =
@@ -22,14 +22,14 @@ pub fn progress(label: &str, length: u64) -> ProgressBar {
 }
 
 /// Prints text for people, unless a script asked for JSON alone.
-pub fn say(common: &Common, text: &str) {
+pub(crate) fn say(common: &Common, text: &str) {
     if !common.json {
         println!("{text}");
     }
 }
 
 /// Prints the JSON object that ends a reporting command, if it was asked for.
-pub fn finish(common: &Common, report: &serde_json::Value) {
+pub(crate) fn finish(common: &Common, report: &serde_json::Value) {
     if common.json {
         println!("{report}");
     }
@@ -37,6 +37,6 @@ pub fn finish(common: &Common, report: &serde_json::Value) {
 
 /// A success rate with its interval, as a percentage for people.
 #[must_use]
-pub fn percent(rate: f64, interval: [f64; 2]) -> String {
+pub(crate) fn percent(rate: f64, interval: [f64; 2]) -> String {
     format!("{:5.1} %  [{:.1}, {:.1}]", 100.0 * rate, 100.0 * interval[0], 100.0 * interval[1])
 }

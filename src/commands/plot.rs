@@ -12,7 +12,7 @@ const GREY: RGBColor = RGBColor(0x88, 0x88, 0x88);
 
 /// A success rate with its 95 % interval.
 #[derive(Debug, Clone)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// What was measured.
     pub label: String,
     /// Success rate, 0..=1.
@@ -23,7 +23,7 @@ pub struct Bar {
 
 /// Where the object went in one episode, seen from above.
 #[derive(Debug, Clone)]
-pub struct Path2 {
+pub(crate) struct Path2 {
     /// Places of the object, base frame x and y, m.
     pub object: Vec<(f64, f64)>,
     /// Where it was wanted, m.
@@ -33,7 +33,7 @@ pub struct Path2 {
 }
 
 /// A measurement before and after learning.
-pub struct Side<'a> {
+pub(crate) struct Side<'a> {
     /// Title of the picture's half.
     pub title: &'a str,
     /// Episodes to draw: hits blue, misses orange with a line to the goal that was missed.
@@ -44,7 +44,7 @@ pub struct Side<'a> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn before_and_after(file: &Path, bars: &[Bar], sides: [Side<'_>; 2], radius_m: f64) -> Result<()> {
+pub(crate) fn before_and_after(file: &Path, bars: &[Bar], sides: [Side<'_>; 2], radius_m: f64) -> Result<()> {
     let root = SVGBackend::new(file, (1200, 420)).into_drawing_area();
     let draw = || -> Result<()> {
         root.fill(&WHITE)?;
@@ -120,7 +120,7 @@ fn draw_paths(area: &DrawingArea<SVGBackend<'_>, Shift>, side: &Side<'_>, radius
 
 /// One point of a learning curve.
 #[derive(Debug, Clone, Copy)]
-pub struct CurvePoint {
+pub(crate) struct CurvePoint {
     /// Environment steps so far.
     pub env_steps: f64,
     /// Time since the training began, s.
@@ -133,7 +133,7 @@ pub struct CurvePoint {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) -> Result<()> {
+pub(crate) fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) -> Result<()> {
     let root = SVGBackend::new(file, (720, 420)).into_drawing_area();
     let draw = || -> Result<()> {
         root.fill(&WHITE)?;

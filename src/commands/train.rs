@@ -29,7 +29,7 @@ const GLANCE_EPISODES: usize = 100;
 
 /// Train a policy from scratch in the paired simulator
 #[derive(Debug, Args)]
-pub struct Train {
+pub(crate) struct Train {
     /// What the policy shall do
     #[arg(long, value_enum)]
     task: TaskKind,
@@ -71,7 +71,7 @@ impl Train {
     ///
     /// # Errors
     /// A file exists already, the hyper-parameters are out of range, or learning diverged.
-    pub fn run(&self, common: &Common) -> Result<Finish> {
+    pub(crate) fn run(&self, common: &Common) -> Result<Finish> {
         let begun = Instant::now();
         self.check_files()?;
         let hyper = self.hyper()?;
