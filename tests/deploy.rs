@@ -71,6 +71,17 @@ fn poll<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Lets a host run to its end, again if the machine starved it.
+fn unless_starved(mut run: impl FnMut() -> Output) -> Output {
+    for _ in 0..5 {
+        let output = run();
+        if !was_starved(&output) {
+            return output;
+        }
+    }
+    panic!("this machine is too busy for real time");
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -167,7 +178,7 @@ fn was_starved(output: &Output) -> bool {
 #[test]
 fn episodes_over_a_pty_are_recorded_whole_and_the_figures_are_told() {
     let table = Table::set();
-    let output = poll(|| Some(table.collect(2).finish()).filter(|output| !was_starved(output)));
+    let output = unless_starved(|| table.collect(2).finish());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
     assert_eq!((&report["task"], &report["episodes"], &report["seed"]), (&"push".into(), &2.into(), &0.into()));
@@ -240,10 +251,7 @@ fn a_killed_host_leaves_an_arm_that_its_firmware_holds_and_another_takes_over() 
     let refused = table.host("run", &["--episodes", "1"]).finish();
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused.stderr).contains("--clear-fault"), "{}", text(&refused.stderr));
-    let next = poll(|| {
-        let output = table.host("run", &["--episodes", "1", "--clear-fault"]).finish();
-        Some(output).filter(|output| !was_starved(output))
-    });
+    let next = unless_starved(|| table.host("run", &["--episodes", "1", "--clear-fault"]).finish());
     assert!(next.status.success(), "{}", text(&next.stderr));
     assert_eq!(table.look().mode(), Mode::Idle);
 }
@@ -267,10 +275,10 @@ fn a_port_that_vanishes_ends_the_session_with_code_3_and_its_file_intact() {
 #[test]
 fn ctrl_c_parks_the_arm_releases_it_and_ends_the_file() {
     let table = Table::set();
-    let output = poll(|| {
+    let output = unless_starved(|| {
         let host = table.host_under_way();
         host.signal("-INT");
-        Some(host.finish()).filter(|output| !was_starved(output))
+        host.finish()
     });
     assert!(output.status.success(), "{}", text(&output.stderr));
     let recovered = table.recorded().unwrap();
