@@ -260,7 +260,8 @@ fn park<A: Arm, C: Clock>(control: &mut ControlLoop<A, C>) -> Result<(), Control
     for _ in 1..PARK_TRIES {
         match control.park() {
             Err(ControlError::Arm(error)) if is_silence(&error) => take_over(control)?,
-            Ok(()) | Err(ControlError::NotStarted) => return Ok(()),
+            // Stopped: a person wants the power cut where the arm is.
+            Ok(()) | Err(ControlError::NotStarted | ControlError::Stopped) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
