@@ -237,6 +237,7 @@ impl Train {
              | Doing nothing | {still} |\n\
              | Random actions | {random} |\n\n\
              Make it again: `{command}`\n\n\
+             ![Success over environment steps]({curve})\n\n\
              ## Hyper-parameters\n\n```toml\n{hyper}```\n",
             task = self.task.name(),
             width = trained.agent.layout().observation + 2 * trained.agent.layout().goal,
@@ -250,6 +251,7 @@ impl Train {
             still = rate(still),
             random = rate(random),
             command = self.command_line(common),
+            curve = svg.file_name().unwrap_or_default().to_string_lossy(),
             hyper = toml::to_string(trained.agent.hyper())?,
         );
         put(&card, text.as_bytes())
