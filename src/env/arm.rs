@@ -70,6 +70,8 @@ pub struct ArmEnv<A: Arm, C: Clock, T: Tracker, S: Scene> {
     step: usize,
     hand: Hand,
     object: Option<ObjectEstimate>,
+    /// The last recorded observation.
+    seen: GoalObservation,
     row: episode::Tick,
     recorder: Option<Recorder>,
 }
@@ -95,6 +97,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             step: 0,
             hand: Hand::default(),
             object: None,
+            seen: GoalObservation::default(),
             row: episode::Tick::default(),
             recorder: None,
         })
@@ -166,7 +169,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
 
     /// One control period: moves towards `set_point`, and takes in what is measured.
     fn tick(&mut self, set_point: [f64; 3]) -> Result<Interventions, EnvError> {
-        let age_us = self.task.objects.and(self.object).map(|o| self.control.clock().now_us() - o.sample.stamp_us);
+        let now_us = self.control.clock().now_us();
+        // A tracker's clock may run ahead.
+        let age_us = self.task.objects.and(self.object).map(|o| now_us.saturating_sub(o.sample.stamp_us));
         let goal = SetPoint { position_m: set_point, jaw_rad: JAW_CLOSED_RAD };
         self.control.tick(goal, age_us).map_err(EnvError::new)?;
         let tick = self.control.last();

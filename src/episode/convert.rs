@@ -135,8 +135,8 @@ impl From<&EpisodeEnd> for End {
 
 impl End {
     pub(super) fn into_end(self) -> Option<EpisodeEnd> {
-        use EndReason::{Completed, Fault, LogOverrun, ObjectLost, PortLost, Stopped};
-        let known = [Completed, Stopped, Fault, PortLost, LogOverrun, ObjectLost];
+        use EndReason::{Completed, Fault, LogOverrun, PortLost, Stopped};
+        let known = [Completed, Stopped, Fault, PortLost, LogOverrun];
         Some(EpisodeEnd {
             reason: known.into_iter().find(|reason| *reason as u32 == self.reason)?,
             stamp_us: self.stamp_us,

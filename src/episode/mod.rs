@@ -172,8 +172,6 @@ pub enum EndReason {
     PortLost = 4,
     /// The disk could not keep up; the log ends before the episode did.
     LogOverrun = 5,
-    /// The object was not seen for too long.
-    ObjectLost = 6,
 }
 
 /// An episode in memory.

@@ -200,7 +200,7 @@ message! {
 
 message! {
     /// `hindsight.v1.EpisodeEnd`: see [`super::EpisodeEnd`]; `reason` is 1 completed, 2 stopped, 3 fault, 4 port lost,
-    /// 5 log overrun, 6 object lost.
+    /// 5 log overrun.
     End {
         1 reason: u32, (uint32) U32;
         2 stamp_us: u64, (uint64) U64;

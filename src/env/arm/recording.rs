@@ -4,7 +4,7 @@ use super::{ArmEnv, TICKS_PER_STEP};
 use crate::arm::Arm;
 use crate::clock::Clock;
 use crate::env::scene::Scene;
-use crate::env::{EnvError, GoalObservation};
+use crate::env::EnvError;
 use crate::episode::recorder::Recording;
 use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
 use crate::task::goal_distance_m;
@@ -65,7 +65,8 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
 
     /// Fills in what is known at the beginning of a tick.
     pub(super) fn begin_row(&mut self, begins_step: bool) {
-        let mut seen = GoalObservation::default();
+        // Taken out and put back, for it allocates only once.
+        let mut seen = std::mem::take(&mut self.seen);
         self.observe(&mut seen);
         let row = &mut self.row;
         row.step = self.step as u32;
@@ -76,6 +77,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         row.object = self.object.as_ref().map(ObjectTrack::from);
         row.sent_rad.clear();
         row.interventions = 0;
+        self.seen = seen;
     }
 
     /// Adds what the tick did, and hands the row to the recorder.
