@@ -287,7 +287,7 @@ fn rate(evaluation: &Evaluation) -> String {
 fn default_env_steps(task: TaskKind) -> u64 {
     match task {
         TaskKind::Reach => 40_000,
-        TaskKind::Push => 600_000,
+        TaskKind::Push => 700_000,
     }
 }
 
@@ -297,6 +297,6 @@ fn default_hyper(task: TaskKind) -> Hyper {
         TaskKind::Reach => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        TaskKind::Push => Hyper::default(),
+        TaskKind::Push => Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() },
     }
 }

@@ -3,8 +3,8 @@
 use super::{ArmEnv, TICKS_PER_STEP};
 use crate::arm::Arm;
 use crate::clock::Clock;
-use crate::env::scene::Scene;
 use crate::env::EnvError;
+use crate::env::scene::Scene;
 use crate::episode::recorder::Recording;
 use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
 use crate::task::goal_distance_m;
