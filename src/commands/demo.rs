@@ -245,7 +245,15 @@ impl Demo {
     }
 
     fn rig(&self, port: String, differ: Option<u64>) -> RigArgs {
-        RigArgs { arm: ArmName::So101, port, task: TaskKind::Push, tracker: None, clear_fault: false, differ }
+        RigArgs {
+            arm: ArmName::So101,
+            port,
+            task: TaskKind::Push,
+            tracker: None,
+            clear_fault: false,
+            differ,
+            realtime: false,
+        }
     }
 
     /// Ten episodes in real time: the arm in a process of its own behind a pty, this process as its host.

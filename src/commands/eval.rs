@@ -13,7 +13,7 @@ use super::choice::Choice;
 use super::drive::Plan;
 use super::output::{self, percent};
 use super::rig::{RigArgs, Setup};
-use super::{Common, Finish, report, rollout};
+use super::{Common, Finish, UsageError, report, rollout};
 
 /// Environments that are simulated at once.
 const ENVS: usize = 8;
@@ -43,6 +43,9 @@ impl Eval {
     /// Wrong use, a policy for something else, no arm; see [`report::conclude`].
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
         let begun = Instant::now();
+        if self.rig.realtime {
+            return Err(UsageError("--realtime: an evaluation is not for watching; use `hindsight run`".into()).into());
+        }
         let setup = self.rig.setup()?;
         let choice = Choice::find(self.policy.as_deref(), self.rig.task)?;
         let policy = choice.load(&setup.task, common.seed)?;

@@ -12,7 +12,7 @@ use firmware_bridge::message::Mode;
 use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::ControlLoop;
-use hindsight::env::simulated::{control_config, simulated};
+use hindsight::env::simulated::{control_config, simulated, simulated_in_real_time};
 use hindsight::env::{ArmEnv, EnvError, Scene, SimEnv, Start};
 use hindsight::link::{self, Port};
 use hindsight::task::{Task, TaskKind};
@@ -69,6 +69,9 @@ pub(super) struct RigArgs {
     /// Simulate an arm that differs from its twin, drawn from this seed
     #[arg(long, value_name = "SEED")]
     pub differ: Option<u64>,
+    /// Let an arm simulated in this process move in real time, to watch it
+    #[arg(long)]
+    pub realtime: bool,
 }
 
 /// What is known of the rig before anything is opened.
@@ -108,8 +111,9 @@ impl RigArgs {
                 .into_iter()
                 .find_map(|(flag, given)| given.then_some((flag, "expected a port of a real arm, found --port sim")))
         } else {
-            self.differ
-                .map(|_| ("--differ", "expected --port sim; to simulate behind a port give it to `hindsight sim`"))
+            let behind_a_port = "expected --port sim; to simulate behind a port give it to `hindsight sim`";
+            let realtime = self.realtime.then_some(("--realtime", "expected --port sim; a port is real time already"));
+            self.differ.map(|_| ("--differ", behind_a_port)).or(realtime)
         };
         let needless = (self.task == TaskKind::Reach && self.tracker.is_some())
             .then_some(("--tracker", "expected a task with an object, found reach"));
@@ -133,7 +137,8 @@ impl RigArgs {
         let Setup { model, twin, drawn, task } = setup;
         if self.is_simulated() {
             let arms = std::slice::from_ref(drawn);
-            return Ok(Rig::Simulated(Box::new(simulated(model, twin, arms, task.clone(), Start::InPlace)?)));
+            let build = if self.realtime { simulated_in_real_time } else { simulated };
+            return Ok(Rig::Simulated(Box::new(build(model, twin, arms, task.clone(), Start::InPlace)?)));
         }
         let mut arm = BridgeArm::connect(link::open(&self.port, SystemClock)?, SystemClock, BridgeOptions::default())?;
         let latched = match arm.mode() {

@@ -130,12 +130,37 @@ pub fn simulated(
     task: Task,
     start: Start,
 ) -> Result<SimEnv, EnvError> {
+    on_clock(SimHandle::clock, model, twin, arms, task, start)
+}
+
+/// As [`simulated`], but time passes no quicker than real time.
+///
+/// # Errors
+/// As [`simulated`].
+pub fn simulated_in_real_time(
+    model: &ArmModel,
+    twin: &SimParams,
+    arms: &[SimParams],
+    task: Task,
+    start: Start,
+) -> Result<SimEnv, EnvError> {
+    on_clock(SimHandle::real_time_clock, model, twin, arms, task, start)
+}
+
+fn on_clock(
+    clock: fn(&SimHandle) -> VirtualClock,
+    model: &ArmModel,
+    twin: &SimParams,
+    arms: &[SimParams],
+    task: Task,
+    start: Start,
+) -> Result<SimEnv, EnvError> {
     let first = arms.first().unwrap_or(twin);
     let world = World::new(model, first, 0).map_err(EnvError::new)?;
     let device = SimHandle::new(Device::new(world, 1));
     let arm = BridgeArm::connect(device.link(), device.clock(), BridgeOptions::default()).map_err(EnvError::new)?;
     let config = control_config(twin, Some(sim::world::STEP_US as u32));
-    let control = ControlLoop::new(arm, device.clock(), model, config, Arc::new(AtomicBool::new(false)))
+    let control = ControlLoop::new(arm, clock(&device), model, config, Arc::new(AtomicBool::new(false)))
         .map_err(EnvError::new)?;
     let camera = Arc::new(Mutex::new(Camera::new(0, 0)));
     let tracker = SimTracker { device: device.clone(), camera: Arc::clone(&camera) };

@@ -1,4 +1,5 @@
-//! A simulated arm in this process: the same bytes, and virtual time that passes only while the host waits.
+//! A simulated arm in this process: the same bytes, and virtual time that passes only while the host waits, as quickly
+//! as it can be computed or, for people who watch, no quicker than real time.
 
 use super::Link;
 use crate::clock::Clock;
@@ -6,6 +7,7 @@ use sim::device::{Device, Plant};
 use sim::world::World;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A simulated device that a link, a clock, a tracker and a test can hold at once.
 #[derive(Debug)]
@@ -39,7 +41,13 @@ impl<P: Plant> SimHandle<P> {
     /// The device's time.
     #[must_use]
     pub fn clock(&self) -> VirtualClock<P> {
-        VirtualClock(self.clone())
+        VirtualClock { device: self.clone(), real: None }
+    }
+
+    /// The device's time, which passes no quicker than the machine's from now on: for people who watch.
+    #[must_use]
+    pub fn real_time_clock(&self) -> VirtualClock<P> {
+        VirtualClock { device: self.clone(), real: Some((Instant::now(), self.lock().time_us())) }
     }
 }
 
@@ -74,23 +82,53 @@ impl<P: Plant> Link for Loopback<P> {
 
 /// Time of a simulated device; sleeping steps the simulator, so it passes in whole physics steps.
 #[derive(Debug)]
-pub struct VirtualClock<P = World>(SimHandle<P>);
+pub struct VirtualClock<P = World> {
+    device: SimHandle<P>,
+    /// When real time began to count, and the device's time then, µs; `None` if nobody waits for it.
+    real: Option<(Instant, u64)>,
+}
 
 impl<P> Clone for VirtualClock<P> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { device: self.device.clone(), real: self.real }
     }
 }
 
 impl<P: Plant> Clock for VirtualClock<P> {
     fn now_us(&self) -> u64 {
-        self.0.lock().time_us()
+        self.device.lock().time_us()
     }
 
     fn sleep_until_us(&mut self, deadline_us: u64) {
-        let mut device = self.0.lock();
+        let mut device = self.device.lock();
         while device.time_us() < deadline_us {
             device.step();
         }
+        let reached_us = device.time_us();
+        drop(device);
+        if let Some((start, start_us)) = self.real {
+            let due = start + Duration::from_micros(reached_us.saturating_sub(start_us));
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sim::{ArmModel, SimParams};
+
+    #[test]
+    fn real_time_changes_when_a_simulated_arm_moves_but_not_how() {
+        let device = || {
+            let world = World::new(&ArmModel::so101().unwrap(), &SimParams::so101().unwrap(), 1).unwrap();
+            SimHandle::new(Device::new(world, 1))
+        };
+        let (quick, watched) = (device(), device());
+        quick.clock().sleep_until_us(60_000);
+        let begun = Instant::now();
+        watched.real_time_clock().sleep_until_us(60_000);
+        assert!(begun.elapsed() >= Duration::from_millis(60), "never quicker than real time");
+        assert_eq!(quick.lock().world().joint_positions(), watched.lock().world().joint_positions());
     }
 }
