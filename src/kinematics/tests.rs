@@ -141,7 +141,8 @@ proptest! {
             prop_assert!((again.pitch_rad - tip.pitch_rad).abs() < 1e-5);
         } else {
             // The same tip may need the mirrored triangle, or the arm reaches backwards over its own base.
-            let elbow_up = q[2] > -1.4;
+            let straight = kinematics.upper.pitch() - kinematics.fore.pitch();
+            let elbow_up = kinematics.sign[2] * q[2] > straight + 1e-3;
             let flat = tip.position_m[0] * q[0].cos() - tip.position_m[1] * q[0].sin();
             prop_assert!(!elbow_up || flat < 0.02, "refused {q:?} {tip:?}");
         }
