@@ -1,6 +1,6 @@
 //! DDPG with hindsight (arXiv 1509.02971, 1707.01495), with TD3's second critic as an option (1802.09477).
 //!
-//! An update is two stages. In the first the batch is cut into [`SLICES`] slices; each computes its targets and carries
+//! An update is two stages. In the first the batch is cut into `SLICES` slices; each computes its targets and carries
 //! its gradients back through the critics and through the actor. In the second the parameters are cut into blocks;
 //! each sums its gradient over the slices in their order, takes its Adam step and moves its target. The cuts are
 //! fixed, whatever the number of threads, and so are the bits.
@@ -60,7 +60,7 @@ struct Slice {
 }
 
 impl Agent {
-    /// Learns from a batch of [`Hyper::batch`] rows.
+    /// Learns from a batch of [`Hyper::batch`](super::Hyper::batch) rows.
     ///
     /// # Panics
     /// If the batch has another size or layout.

@@ -1,7 +1,7 @@
 //! Multilayer perceptrons over flat buffers, with hand-written gradients.
 //!
 //! The parameters of a network are one flat slice. A layer of `in` inputs and `out` outputs is an `(in + 1) × out`
-//! row-major matrix in it: the weights and, as the last row, the biases. A [`Block`] is a run of such rows, which is
+//! row-major matrix in it: the weights and, as the last row, the biases. A `Block` is a run of such rows, which is
 //! contiguous memory; gradients, optimiser and target updates are worked off a block at a time.
 
 use super::matmul::{Matrix, multiply};
