@@ -3,8 +3,9 @@
 use super::{Common, Finish, output};
 use clap::Args;
 use hindsight::episode::EpisodeStart;
-use hindsight::episode::relabel::{CONTACT_M, relabel};
+use hindsight::episode::relabel::relabel;
 use hindsight::learn::hindsight::{self as goals, Strategy};
+use hindsight::task::CONTACT_M;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -15,12 +15,10 @@ use super::wire::{self, Topic};
 use super::writer::{EpisodeFile, WriteError};
 use super::{Episode, EpisodeStart, Folder, Recovered, Transition, folder::FolderError};
 use crate::learn::hindsight::{Relabel, Strategy};
+use crate::task::CONTACT_M;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::path::{Path, PathBuf};
-
-/// How far the object must have moved for the episode to count as one with contact, m; well above a tracker's noise.
-pub const CONTACT_M: f64 = 0.005;
 
 /// Why a folder could not be relabelled.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use super::agent::Agent;
 use super::replay::{ReplayError, Trajectory};
 use crate::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
 use crate::policy::gaussian;
+use crate::task::CONTACT_M;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -17,8 +18,6 @@ use rayon::prelude::*;
 const GROUP: usize = 4;
 /// An episode that has not ended after so many steps never will.
 const ENDLESS_STEPS: usize = 10_000;
-/// The object counts as touched once it has moved by this much, m.
-pub(crate) const CONTACT_M: f32 = 0.005;
 
 /// Applied actions closer than this to what was asked for are the same but for rounding.
 const SAME_ACTION: f32 = 1e-3;
@@ -217,7 +216,7 @@ impl Worker {
 
 /// Whether an achieved goal has moved far enough for a contact.
 pub(crate) fn moved(from: &[f32], to: &[f32]) -> bool {
-    distance(from, to) > CONTACT_M
+    f64::from(distance(from, to)) > CONTACT_M
 }
 
 /// Euclidean distance.
