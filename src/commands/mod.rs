@@ -4,6 +4,7 @@ mod choice;
 mod collect;
 mod demo;
 mod drive;
+mod episodes;
 mod eval;
 mod finetune;
 mod interrupt;
@@ -47,6 +48,8 @@ enum Command {
     Collect(collect::Collect),
     /// Show the whole loop on a simulated arm that differs from its twin
     Demo(demo::Demo),
+    /// Look into recorded episodes
+    Episodes(episodes::Episodes),
     /// Measure how often a policy succeeds
     Eval(eval::Eval),
     /// Make a policy better on one very arm, from the arm's own episodes
@@ -101,6 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     match &arguments.command {
         Command::Collect(command) => command.run(common),
         Command::Demo(command) => command.run(common),
+        Command::Episodes(command) => command.run(common),
         Command::Eval(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
         Command::Relabel(command) => command.run(common),

@@ -11,6 +11,7 @@
 
 mod convert;
 pub mod folder;
+pub mod inspect;
 pub mod reader;
 pub mod recorder;
 pub mod relabel;
