@@ -128,7 +128,7 @@ pub fn findings(recovered: &Recovered, limits: &[JointLimits]) -> Vec<Finding> {
     add_ticks(Wrong, "an old reading was used again (duplicated frame)", &|tick| {
         !tick.sent_rad.is_empty() && tick.reading_age_us >= period_us
     });
-    let backwards = episode.ticks.windows(2).filter(|pair| pair[1].stamp_us <= pair[0].stamp_us).count();
+    let backwards = periods_us(episode).filter(|period| *period <= 0.0).count();
     if backwards > 0 {
         add(Wrong, format!("stamps do not rise: {backwards} times"));
     }
@@ -138,8 +138,8 @@ pub fn findings(recovered: &Recovered, limits: &[JointLimits]) -> Vec<Finding> {
         add(Wrong, format!("the loop ran slow: {gaps} gaps, the longest {longest:.1} ms"));
     }
     let saturated = episode
-        .step_ticks()
-        .filter(|tick| !tick.sent_rad.is_empty() && tick.requested_action[..3].iter().any(|a| a.abs() >= 1.0))
+        .transitions(|_, _| 0.0)
+        .filter(|step| step.requested_action[..3].iter().any(|a| a.abs() >= 1.0))
         .count();
     if figures.steps > 0 && saturated as f64 > SATURATED_SHARE * figures.steps as f64 {
         add(Notice, format!("the action is at its bound in {saturated} of {} steps", figures.steps));

@@ -133,9 +133,8 @@ fn draw_paths(area: &Area<'_>, episode: &Episode) -> Result<()> {
     chart.draw_series(LineSeries::new(object, OBJECT.stroke_width(2)))?;
     if episode.start.arm == "so101" {
         let kinematics = Kinematics::new(&ArmModel::so101()?)?;
-        let measured = episode.ticks.iter().filter_map(|tick| tick.joints.position_rad.as_slice().try_into().ok());
-        let tip = measured.map(|angles| {
-            let [x, y, _] = kinematics.forward(angles).position_m;
+        let tip = episode.ticks.iter().map(|tick| {
+            let [x, y, _] = kinematics.forward(&tick.joints.position_rad).position_m;
             (y, x)
         });
         chart.draw_series(LineSeries::new(tip, FINGERTIP.stroke_width(2)))?;
