@@ -1,6 +1,8 @@
 //! What `hindsight episodes` promises: nothing whole is lost, nothing damaged goes unseen, no recording is touched.
 
-use hindsight::episode::{Folder, read};
+use hindsight::episode::{EndReason, Episode, Folder, Pace, Recorder, read};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -108,7 +110,6 @@ fn a_damaged_file_is_told_and_gives_back_every_whole_record() {
 /// Wrong data that are all there are a failure, not a loss.
 #[test]
 fn a_slow_loop_fails_the_check() {
-    use hindsight::episode::{Pace, Recorder};
     let place = tempfile::tempdir().unwrap();
     record(path(&place.path().join("source")));
     let episode = read(&place.path().join("source/episode-000000.mcap")).unwrap().episode;
@@ -122,4 +123,77 @@ fn a_slow_loop_fails_the_check() {
     let (code, report) = episodes(&["check", path(&slow)]);
     assert_eq!((code, &report["worst"]), (1, &"wrong".into()));
     assert!(report.to_string().contains("the loop ran slow: 1 gaps, the longest 58.0 ms"), "{report}");
+}
+
+/// The first ticks of a recording of the simulated arm, as a file's bytes, and what is in them.
+fn short_recording(ticks: usize) -> (Vec<u8>, Episode) {
+    let place = tempfile::tempdir().unwrap();
+    record(path(&place.path().join("source")));
+    let mut episode = read(&place.path().join("source/episode-000000.mcap")).unwrap().episode;
+    episode.ticks.truncate(ticks);
+    let file = place.path().join("short.mcap");
+    let mut recorder = Recorder::create(&file, episode.start.clone(), Pace::Inline).unwrap();
+    episode.ticks.iter().for_each(|tick| recorder.record(tick.clone()).unwrap());
+    recorder.finish(episode.end.clone().unwrap()).unwrap();
+    (fs::read(file).unwrap(), episode)
+}
+
+/// What a reader makes of damaged bytes; it invents nothing.
+fn beginning(bytes: &[u8], whole: &Episode) -> usize {
+    let Ok(found) = hindsight::episode::reader::parse(Path::new("damaged"), bytes) else { return 0 };
+    let ticks = found.episode.ticks;
+    assert!(found.episode.start == whole.start && ticks.len() <= whole.ticks.len());
+    assert!(ticks.iter().zip(&whole.ticks).all(|(found, written)| found == written));
+    assert!(found.episode.end.is_none() || found.episode.end == whole.end);
+    ticks.len()
+}
+
+#[test]
+fn a_recording_cut_at_any_byte_gives_back_every_whole_tick() {
+    let (bytes, whole) = short_recording(31);
+    let mut before = 0;
+    for cut in 0..=bytes.len() {
+        let ticks = beginning(&bytes[..cut], &whole);
+        // A reader that gave up a chunk with whole ticks in it would gain several at one byte.
+        assert!(ticks == before || ticks == before + 1, "cut at {cut}: {ticks} after {before}");
+        before = ticks;
+    }
+    assert_eq!(before, whole.ticks.len());
+}
+
+#[test]
+fn ten_thousand_flips_and_cuts_never_panic_and_never_invent() {
+    let (bytes, whole) = short_recording(31);
+    let mut rng = Pcg64Mcg::seed_from_u64(0);
+    for _ in 0..10_000 {
+        let mut bad = bytes.clone();
+        for _ in 0..rng.random_range(0..4) {
+            let at = rng.random_range(0..bad.len());
+            bad[at] ^= 1 << rng.random_range(0..8);
+        }
+        bad.truncate(rng.random_range(0..=bytes.len()));
+        beginning(&bad, &whole);
+    }
+}
+
+/// A file of version 1 that is never written again: every later program reads it.
+#[test]
+fn a_file_of_the_first_version_is_read_for_ever() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/episode-v1.mcap");
+    let found = read(&file).unwrap();
+    assert!(found.damage.is_none() && found.is_complete());
+    assert_eq!(found.sha256, "a00205262c613fcf3f227b3d7737b50cb765b74ae50615d54617fdefa03219e1");
+    let Episode { start, ticks, faults, end } = found.episode;
+    assert_eq!((start.task.as_str(), start.arm.as_str(), start.policy.as_str()), ("push", "so101", "expert"));
+    assert_eq!((start.control_period_us, start.ticks_per_step, start.seed), (8_000, 10, 0));
+    assert_eq!((start.metadata["noise"].as_str(), start.success_radius_m), ("0.1", 0.03));
+    assert_eq!((ticks.len(), faults.len(), end.unwrap().reason), (31, 0, EndReason::Completed));
+    let tick = &ticks[25];
+    assert_eq!((tick.index, tick.step, tick.begins_step, tick.stamp_us), (25, 2, false, 3_532_000));
+    assert_eq!((tick.observation.len(), tick.sent_rad.len(), tick.joints.position_rad.len()), (25, 6, 6));
+    assert_eq!(
+        (tick.sent_rad[1], tick.joints.position_rad[2], tick.applied_action[0]),
+        (-0.643_048_64, 0.871_301_1, -0.000_661_656_26)
+    );
+    assert_eq!(tick.object.unwrap().position[0], 0.213_761_794_147_636_85);
 }
