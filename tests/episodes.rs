@@ -61,6 +61,9 @@ fn a_folder_is_listed_checked_split_and_merged_without_touching_it() {
     let (code, checked) = episodes(&["check", path(&source)]);
     assert_eq!(code, 0, "{checked}");
 
+    let (code, again) = episodes(&["resim", path(&source)]);
+    assert_eq!((code, &again["differing"]), (0, &0.into()), "{again}");
+
     let picture = at("episode.svg");
     let (code, shown) = episodes(&["show", path(&folder.file(0)), "--out", path(&picture)]);
     assert_eq!((code, &shown["figures"]["ticks"]), (0, &501.into()));
@@ -105,6 +108,45 @@ fn a_damaged_file_is_told_and_gives_back_every_whole_record() {
 
     let refused = hindsight(&["episodes", "recover", path(&folder.file(1)), "--out", path(&out)]);
     assert_eq!(refused.status.code(), Some(1), "nothing is overwritten");
+}
+
+#[test]
+fn a_recording_is_repeated_by_policy_and_filter_and_the_first_difference_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let (source, bent) = (place.path().join("source"), place.path().join("bent.mcap"));
+    let output = hindsight(&[
+        "collect",
+        "--port",
+        "sim",
+        "--task",
+        "push",
+        "--policy",
+        "push",
+        "--noise",
+        "0",
+        "--epsilon",
+        "0",
+        "--episodes",
+        "2",
+        "--out",
+        path(&source),
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (code, report) = episodes(&["resim", path(&source), "--policy", "push"]);
+    assert_eq!((code, &report["differing"]), (0, &0.into()), "{report}");
+
+    let episode = read(&source.join("episode-000000.mcap")).unwrap().episode;
+    let mut recorder = Recorder::create(&bent, episode.start, Pace::Inline).unwrap();
+    for mut tick in episode.ticks {
+        if tick.step == 20 {
+            tick.requested_action[0] = -tick.requested_action[0];
+        }
+        recorder.record(tick).unwrap();
+    }
+    recorder.finish(episode.end.unwrap()).unwrap();
+    let (code, report) = episodes(&["resim", path(&bent), "--policy", "push"]);
+    assert_eq!((code, &report["files"][0]["tick"]), (1, &200.into()), "{report}");
+    assert_eq!(report["files"][0]["policy_step"], 20);
 }
 
 /// Wrong data that are all there are a failure, not a loss.

@@ -4,6 +4,7 @@
 //! Nothing here knows whether the arm, the clock and the tracker are real.
 
 mod recording;
+pub mod resim;
 
 use firmware_bridge::JointState;
 use rand::{RngExt, SeedableRng};
@@ -279,11 +280,15 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         let (to, clipped) = self.control.planner().workspace().clip(wanted);
         let mut interventions = clipped;
         let mut applied = applied_action(&requested, &from, &to);
+        if self.recorder.is_some() {
+            // Before the target moves, which is part of the observation: the log has what the policy saw.
+            self.begin_row(true);
+        }
         self.target = to;
         (self.row.requested_action, self.row.applied_action) = (requested, applied);
         for k in 1..=TICKS_PER_STEP {
-            if self.recorder.is_some() {
-                self.begin_row(k == 1);
+            if self.recorder.is_some() && k > 1 {
+                self.begin_row(false);
             }
             let changed = self.tick(to)?;
             interventions |= changed;

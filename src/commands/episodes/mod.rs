@@ -4,6 +4,7 @@ mod check;
 mod list;
 mod merge;
 mod recover;
+mod resim;
 mod show;
 mod split;
 
@@ -33,6 +34,8 @@ enum Command {
     Merge(merge::Merge),
     /// Write every whole record of a damaged file into a new one
     Recover(recover::Recover),
+    /// Put recorded inputs through policy and safety filter again, and tell of the first difference
+    Resim(resim::Resim),
     /// Tell of one episode, and draw it
     Show(show::Show),
     /// Copy a folder's episodes into two, drawn at random
@@ -50,6 +53,7 @@ impl Episodes {
             Command::List(command) => command.run(common),
             Command::Merge(command) => command.run(common),
             Command::Recover(command) => command.run(common),
+            Command::Resim(command) => command.run(common),
             Command::Show(command) => command.run(common),
             Command::Split(command) => command.run(common),
         }

@@ -1,0 +1,71 @@
+//! Puts a recorded episode through the safety filter once more: the same build gives the same goals, bit by bit.
+
+use super::{JAW_CLOSED_RAD, SETTLE_TICKS, applied_action};
+use crate::control::{Planner, SetPoint};
+use crate::episode::Episode;
+use crate::kinematics::{JOINTS, KinematicsError};
+use crate::safety::Interventions;
+use crate::task::{ACTION_SCALE_M, START_TIP_M};
+
+/// Where a new run of the filter leaves the recorded one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The first tick that differs.
+    pub tick: u64,
+    /// Joint goals after the filter as recorded, rad.
+    pub recorded_rad: Vec<f32>,
+    /// The same now, rad.
+    pub found_rad: Vec<f32>,
+    /// What the filter changed, as recorded.
+    pub recorded_interventions: Interventions,
+    /// The same now.
+    pub found_interventions: Interventions,
+}
+
+/// Feeds the requested actions of `episode` through `planner`, which must be that of the recording, and gives the
+/// first tick whose joint goals after the filter, interventions or applied action differ; `None` if none does. Whether
+/// the object was stale is taken from the record: the age at which that was decided is not in it.
+///
+/// # Errors
+/// The arm cannot reach the start pose.
+pub fn resim(episode: &Episode, planner: &mut Planner) -> Result<Option<Difference>, KinematicsError> {
+    let dt_s = f64::from(episode.start.control_period_us) * 1e-6;
+    let mut angles = [JAW_CLOSED_RAD; JOINTS];
+    angles[..5].copy_from_slice(&planner.kinematics().inverse_on_profile(START_TIP_M)?);
+    planner.reset_settled(&angles);
+    let at = |position_m| SetPoint { position_m, jaw_rad: JAW_CLOSED_RAD };
+    // Every episode starts after the arm has come to rest at the start pose, where the filter has no past.
+    for _ in 0..SETTLE_TICKS {
+        planner.plan(at(START_TIP_M), None, 1.0, dt_s);
+    }
+    let (mut from, mut target) = (START_TIP_M, START_TIP_M);
+    let (mut goal, mut applied) = (START_TIP_M, [0.0; 4]);
+    let commanding = episode.ticks.iter().filter(|tick| !tick.sent_rad.is_empty());
+    for tick in commanding {
+        if tick.begins_step {
+            from = target;
+            let wanted = std::array::from_fn(|i| from[i] + ACTION_SCALE_M * f64::from(tick.requested_action[i]));
+            (goal, _) = planner.workspace().clip(wanted);
+            target = goal;
+            applied = applied_action(&tick.requested_action, &from, &goal);
+        }
+        let recorded = Interventions::from_bits(tick.interventions as u16);
+        let age_us = if recorded.contains(Interventions::STALE_OBJECT) { u64::MAX } else { 0 };
+        let plan = *planner.plan(at(goal), Some(age_us), 1.0, dt_s);
+        // The row is written after the tick, when holding has changed the action already.
+        if plan.interventions.contains(Interventions::STALE_OBJECT) {
+            target = plan.set_point_applied.position_m;
+            applied = applied_action(&tick.requested_action, &from, &target);
+        }
+        if tick.applied_rad != plan.applied_rad || recorded != plan.interventions || tick.applied_action != applied {
+            return Ok(Some(Difference {
+                tick: tick.index,
+                recorded_rad: tick.applied_rad.to_vec(),
+                found_rad: plan.applied_rad.to_vec(),
+                recorded_interventions: recorded,
+                found_interventions: plan.interventions,
+            }));
+        }
+    }
+    Ok(None)
+}
