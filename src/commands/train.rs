@@ -1,4 +1,4 @@
-//! `hindsight train`: a policy from scratch in the paired simulator.
+//! `hindsight train`: a policy from scratch in the paired simulator, or in anyone else's.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use hindsight::env::child::child_many;
 use hindsight::env::simulated::simulated_many;
-use hindsight::env::{EnvError, GoalEnv};
+use hindsight::env::{ChildSpec, EnvError, GoalEnv};
 use hindsight::learn::evaluate::{Evaluation, evaluate};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
@@ -27,12 +28,15 @@ const EVALUATION_SEED: u64 = 1 << 40;
 /// Episodes of an evaluation during training.
 const GLANCE_EPISODES: usize = 100;
 
-/// Train a policy from scratch in the paired simulator
+/// Train a policy from scratch in the paired simulator, or in another one
 #[derive(Debug, Args)]
 pub(crate) struct Train {
     /// What the policy shall do
-    #[arg(long, value_enum)]
-    task: TaskKind,
+    #[arg(long, value_enum, required_unless_present = "env", conflicts_with = "env")]
+    task: Option<TaskKind>,
+    /// Another simulator in place of --task: gymnasium:ID, or exec:COMMAND that speaks docs/env-protocol.md
+    #[arg(long)]
+    env: Option<ChildSpec>,
     /// The policy's file; learner's state, card and learning curve go beside it
     #[arg(long)]
     out: PathBuf,
@@ -77,8 +81,13 @@ impl Train {
         let hyper = self.hyper()?;
         let model = ArmModel::so101()?;
         let twin = SimParams::so101()?;
-        let task = Task::new(self.task, twin.object.height_m / 2.0);
-        let envs = |count| simulated_many(&model, &twin, std::slice::from_ref(&twin), &task, count);
+        let envs = |count| match (&self.env, self.task) {
+            (Some(spec), _) => child_many(spec, count),
+            (None, kind) => {
+                let task = Task::new(kind.unwrap_or(TaskKind::Push), twin.object.height_m / 2.0);
+                simulated_many(&model, &twin, std::slice::from_ref(&twin), &task, count)
+            }
+        };
 
         let trained = self.train(hyper, envs, common)?;
         let seeds: Vec<u64> = (0..self.episodes).map(|i| EVALUATION_SEED + i).collect();
@@ -95,7 +104,7 @@ impl Train {
         output::finish(
             common,
             &json!({
-                "task": self.task.name(),
+                "task": self.name(),
                 "episodes": self.episodes,
                 "seed": common.seed,
                 "success_rate": learned.success_rate(),
@@ -121,7 +130,7 @@ impl Train {
             env_steps: Some(self.env_steps.unwrap_or(default_env_steps(self.task))),
             wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         };
-        let bar = output::progress(&format!("train {}", self.task.name()), budget.env_steps.unwrap_or(0));
+        let bar = output::progress(&format!("train {}", self.name()), budget.env_steps.unwrap_or(0));
         let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();
         let mut judges = envs(8)?;
         let mut curve = Vec::new();
@@ -185,6 +194,28 @@ impl Train {
         Ok(hyper)
     }
 
+    /// Name of the task, or of the environment in its place.
+    fn name(&self) -> String {
+        match (&self.env, self.task) {
+            (Some(spec), _) => spec.to_string(),
+            (None, kind) => kind.unwrap_or(TaskKind::Push).name().to_owned(),
+        }
+    }
+
+    /// The card's lines on where the policy was trained.
+    fn world(&self) -> String {
+        match &self.env {
+            Some(spec) => format!(
+                "| Environment | {spec}, sparse reward −1/0 |\n| Actions | the environment's bounds mapped to [−1, 1] |\n"
+            ),
+            None => format!(
+                "| Arm | SO-101, the nominal simulated one |\n\
+                 | Task | {}, sparse reward −1/0, success within 3 cm at the last of 50 steps |\n",
+                self.name()
+            ),
+        }
+    }
+
     fn files(&self) -> [PathBuf; 5] {
         ["onnx", "agent", "md", "csv", "svg"].map(|extension| self.out.with_extension(extension))
     }
@@ -214,8 +245,9 @@ impl Train {
         let put = |file: &Path, bytes: &[u8]| {
             std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
         };
-        let layout = format!("fetch-{}", trained.agent.layout().observation);
-        let policy = PolicyCard { task: self.task.name().into(), layout, seed: common.seed };
+        let family = if self.env.is_some() { "env" } else { "fetch" };
+        let layout = format!("{family}-{}", trained.agent.layout().observation);
+        let policy = PolicyCard { task: self.name(), layout, seed: common.seed };
         put(&onnx, &trained.agent.to_onnx(&policy))?;
         trained.agent.save(&agent)?;
         let mut rows = String::from("env_steps,elapsed_s,success_rate\n");
@@ -223,16 +255,15 @@ impl Train {
             rows += &format!("{},{:.1},{}\n", point.env_steps, point.elapsed_s, point.success_rate);
         }
         put(&csv, rows.as_bytes())?;
-        let title = format!("{}: {GLANCE_EPISODES} episodes, deterministic", self.task.name());
+        let title = format!("{}: {GLANCE_EPISODES} episodes, deterministic", self.name());
         plot::learning_curve(&svg, &title, &trained.curve)?;
         let [still, random] = floors;
         let text = format!(
             "# {task}\n\n\
              | | |\n|---|---|\n\
-             | Arm | SO-101, the nominal simulated one |\n\
-             | Task | {task}, sparse reward −1/0, success within 3 cm at the last of 50 steps |\n\
-             | Input | `observation` [N, {width}]: the Fetch layout of {observation} numbers, achieved goal, desired goal |\n\
-             | Output | `action` [N, 4]: fingertip displacement x, y, z in 3 cm and gripper, each in [−1, 1] |\n\
+             {world}\
+             | Input | `observation` [N, {width}]: {observation} numbers of observation, achieved goal, desired goal |\n\
+             | Output | `action` [N, {actions}]{meaning}, each in [−1, 1] |\n\
              | Learned from | {steps} environment steps, {updates} updates, {seconds:.0} s, no demonstration |\n\
              | Seed | {seed} |\n\
              | Success | {success} over {episodes} episodes on seeds not trained on |\n\
@@ -241,7 +272,10 @@ impl Train {
              Make it again: `{command}`\n\n\
              ![Success over environment steps]({curve})\n\n\
              ## Hyper-parameters\n\n```toml\n{hyper}```\n",
-            task = self.task.name(),
+            task = self.name(),
+            world = self.world(),
+            actions = trained.agent.layout().action,
+            meaning = if self.env.is_some() { "" } else { ": fingertip displacement x, y, z in 3 cm and gripper" },
             width = trained.agent.layout().observation + 2 * trained.agent.layout().goal,
             observation = trained.agent.layout().observation,
             steps = trained.agent.env_steps(),
@@ -260,8 +294,11 @@ impl Train {
     }
 
     fn command_line(&self, common: &Common) -> String {
-        let mut line =
-            format!("hindsight train --task {} --seed {} --out {}", self.task.name(), common.seed, self.out.display());
+        let what = match &self.env {
+            Some(spec) => format!("--env '{spec}'"),
+            None => format!("--task {}", self.name()),
+        };
+        let mut line = format!("hindsight train {what} --seed {} --out {}", common.seed, self.out.display());
         if let Some(steps) = self.env_steps {
             line += &format!(" --env-steps {steps}");
         }
@@ -286,19 +323,23 @@ fn rate(evaluation: &Evaluation) -> String {
 }
 
 /// Environment steps after which the task is learned.
-fn default_env_steps(task: TaskKind) -> u64 {
+fn default_env_steps(task: Option<TaskKind>) -> u64 {
     match task {
-        TaskKind::Reach => 40_000,
-        TaskKind::Push => 700_000,
+        None => 1_000_000,
+        Some(TaskKind::Reach) => 40_000,
+        Some(TaskKind::Push) => 700_000,
     }
 }
 
 /// Hyper-parameters with which the task is learned soonest.
-fn default_hyper(task: TaskKind) -> Hyper {
+fn default_hyper(task: Option<TaskKind>) -> Hyper {
     match task {
-        TaskKind::Reach => {
+        Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        TaskKind::Push => Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() },
+        // Other people's tasks are taken to be as hard as push.
+        Some(TaskKind::Push) | None => {
+            Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Goal-conditioned environments in Gymnasium's words: the seam ([`GoalEnv`]), and a task on an arm ([`arm`]), be
-//! it real or simulated in this process ([`simulated`]).
+//! it real or simulated in this process ([`simulated`]). [`child`] takes in other people's simulators.
 
 pub mod arm;
+pub mod child;
 pub mod scene;
 pub mod simulated;
 
 pub use arm::{ArmEnv, Start};
+pub use child::{ChildError, ChildSpec};
 pub use scene::Scene;
 pub use simulated::SimEnv;
 
@@ -21,7 +23,7 @@ pub struct GoalObservation {
 }
 
 /// Sizes of an environment's vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Length of `observation`.
     pub observation: usize,
