@@ -1,4 +1,4 @@
-//! Same seed, same bytes: recordings of a simulated arm in virtual time.
+//! Same seed, same bytes: recordings of a simulated arm in virtual time, and trainings, killed or not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,4 +39,41 @@ fn collecting_again_adds_to_the_folder_and_touches_nothing() {
     assert_eq!(after.len(), 2 * before.len());
     assert!(before.iter().all(|(name, bytes)| after[name] == *bytes));
     assert!(after.contains_key("episode-000005.mcap"));
+}
+
+/// A short training of reach that is stored after every cycle.
+fn train(out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hindsight"));
+    command.args(["train", "--task", "reach", "--env-steps", "9600", "--seed", "3", "--episodes", "8"]);
+    command.args(["--save-every", "0", "--out"]).arg(out).args(more);
+    command
+}
+
+#[test]
+fn a_killed_training_resumes_to_the_bytes_of_an_unbroken_one() {
+    let place = tempfile::tempdir().unwrap();
+    let [whole, killed] = ["whole.onnx", "killed.onnx"].map(|name| place.path().join(name));
+    assert!(train(&whole, &[]).output().unwrap().status.success());
+
+    let mut child = train(&killed, &[]).spawn().unwrap();
+    let stored = killed.with_extension("training");
+    while !stored.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended without storing anything");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.exists(), "it was killed too late");
+
+    let fresh = train(&killed, &[]).output().unwrap();
+    assert_eq!(fresh.status.code(), Some(2), "a stored training was passed over");
+    let other = train(&killed, &["--resume", "--no-relabel"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(2), "{}", String::from_utf8_lossy(&other.stderr));
+    let resumed = train(&killed, &["--resume"]).output().unwrap();
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    for extension in ["onnx", "agent"] {
+        let [whole, killed] = [&whole, &killed].map(|path| std::fs::read(path.with_extension(extension)).unwrap());
+        assert!(whole == killed, "the .{extension} differs");
+    }
+    assert!(!stored.exists(), "the stored training outlives its use");
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use serde::{Deserialize, Serialize};
 
 const BLUE: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const ORANGE: RGBColor = RGBColor(0xe6, 0x7e, 0x22);
@@ -119,7 +120,7 @@ fn draw_paths(area: &DrawingArea<SVGBackend<'_>, Shift>, side: &Side<'_>, radius
 }
 
 /// One point of a learning curve.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct CurvePoint {
     /// Environment steps so far.
     pub env_steps: f64,

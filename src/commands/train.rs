@@ -11,10 +11,11 @@ use hindsight::env::simulated::simulated_many;
 use hindsight::env::{ChildSpec, EnvError, GoalEnv};
 use hindsight::learn::evaluate::{Evaluation, evaluate};
 use hindsight::learn::onnx::PolicyCard;
-use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
+use hindsight::learn::presets;
+use hindsight::learn::{Actor, Agent, Budget, Hyper, Memo, Progress, Trainer};
 use hindsight::policy::{RandomPolicy, StillPolicy};
 use hindsight::task::{Task, TaskKind};
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::{ArmModel, SimParams};
 
 use super::output::{self, percent};
@@ -61,6 +62,12 @@ pub(crate) struct Train {
     /// Overwrite files of an earlier training
     #[arg(long)]
     force: bool,
+    /// Go on with a killed run of the same settings, from the .training file beside --out
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Store the training so often, for --resume, s: what a kill may cost
+    #[arg(long, default_value_t = 60.0)]
+    save_every: f64,
 }
 
 /// What a training made.
@@ -68,6 +75,35 @@ struct Trained {
     agent: Agent,
     curve: Vec<CurvePoint>,
     progress: Progress,
+}
+
+/// What is remembered of a training besides the trainer's own state.
+struct Log {
+    settings: Value,
+    curve: Vec<CurvePoint>,
+    /// The agent of the best evaluation, of equals the last.
+    best: Option<Agent>,
+    /// Environment steps at which to evaluate next.
+    next_glance: u64,
+}
+
+impl Log {
+    fn new(settings: Value) -> Self {
+        Self { settings, curve: Vec::new(), best: None, next_glance: 0 }
+    }
+
+    fn add(&mut self, progress: &Progress, success_rate: f64, agent: &Agent) {
+        if self.curve.iter().all(|point| success_rate >= point.success_rate) {
+            self.best = Some(agent.clone());
+        }
+        let (env_steps, elapsed_s) = (progress.env_steps as f64, progress.elapsed.as_secs_f64());
+        self.curve.push(CurvePoint { env_steps, elapsed_s, success_rate });
+    }
+
+    fn memo(&self) -> Memo {
+        let note = json!({ "settings": self.settings, "curve": self.curve, "next_glance": self.next_glance });
+        Memo { note, best: self.best.clone() }
+    }
 }
 
 impl Train {
@@ -96,6 +132,14 @@ impl Train {
         let still = evaluate(&mut judges, || Ok(StillPolicy), &seeds)?;
         let random = evaluate(&mut judges, || Ok(RandomPolicy::new(common.seed)), &seeds)?;
         self.write(&trained, &learned, [&still, &random], common)?;
+        if let Err(error) = std::fs::remove_file(self.training_file())
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            eprintln!(
+                "warning: {} is no longer needed, but cannot be removed: {error}",
+                self.training_file().display()
+            );
+        }
 
         output::say(common, &format!("success     {}", rate(&learned)));
         output::say(common, &format!("do nothing  {}", rate(&still)));
@@ -127,55 +171,82 @@ impl Train {
         common: &Common,
     ) -> Result<Trained> {
         let budget = Budget {
-            env_steps: Some(self.env_steps.unwrap_or(default_env_steps(self.task))),
+            env_steps: Some(self.env_steps.unwrap_or(presets::env_steps(self.task))),
             wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         };
+        let settings = json!({
+            "what": self.name(), "seed": common.seed, "env_steps": budget.env_steps, "hyper": toml::to_string(&hyper)?,
+        });
         let bar = output::progress(&format!("train {}", self.name()), budget.env_steps.unwrap_or(0));
         let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();
         let mut judges = envs(8)?;
-        let mut curve = Vec::new();
-        let mut best: Option<(f64, Agent)> = None;
-        let mut failure = None;
-        let mut next_glance = 0;
         let glance_every = budget.env_steps.unwrap_or(0).div_ceil(20).max(1);
-        let mut trainer = Trainer::new(hyper, envs(ENVS)?, common.seed)?;
-        let progress = trainer.run(budget, |progress, agent| {
+        let (mut trainer, mut log) = match self.resume {
+            true => self.restore(envs(ENVS)?, settings)?,
+            false => (Trainer::new(hyper, envs(ENVS)?, common.seed)?, Log::new(settings)),
+        };
+        let mut failure = None;
+        let mut saved = Instant::now();
+        let progress = trainer.run(budget, |progress, trainer| {
             bar.set_position(progress.env_steps);
             bar.set_message(format!(
                 "success {:3.0} %  contact {:3.0} %  {:.0} updates/s",
-                100.0 * curve.last().map_or(progress.success, |point: &CurvePoint| point.success_rate),
+                100.0 * log.curve.last().map_or(progress.success, |point| point.success_rate),
                 100.0 * progress.contact,
                 progress.updates_per_s,
             ));
-            if progress.env_steps < next_glance || progress.updates == 0 {
-                return ControlFlow::Continue(());
+            let mut flow = ControlFlow::Continue(());
+            if progress.env_steps >= log.next_glance && progress.updates > 0 {
+                log.next_glance = progress.env_steps + glance_every;
+                match evaluate(&mut judges, || Ok(Actor::new(trainer.agent(), 1)), &seeds) {
+                    Ok(glance) => log.add(progress, glance.success_rate(), trainer.agent()),
+                    Err(error) => failure = Some(error),
+                }
+                let reached = log.curve.last().is_some_and(|point| point.success_rate >= self.target);
+                if reached || failure.is_some() {
+                    flow = ControlFlow::Break(());
+                }
             }
-            next_glance = progress.env_steps + glance_every;
-            match evaluate(&mut judges, || Ok(Actor::new(agent, 1)), &seeds) {
-                Ok(glance) => {
-                    let success_rate = glance.success_rate();
-                    curve.push(CurvePoint {
-                        env_steps: progress.env_steps as f64,
-                        elapsed_s: progress.elapsed.as_secs_f64(),
-                        success_rate,
+            if saved.elapsed().as_secs_f64() >= self.save_every {
+                // The training is worth more than its copy: a full disk does not end it.
+                if let Err(error) = trainer.save(&self.training_file(), progress.elapsed, &log.memo()) {
+                    bar.suspend(|| {
+                        eprintln!("warning: the training goes on, but cannot be resumed from here: {error}")
                     });
-                    if best.as_ref().is_none_or(|(rate, _)| success_rate >= *rate) {
-                        best = Some((success_rate, agent.clone()));
-                    }
-                    if success_rate >= self.target { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 }
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
+                saved = Instant::now();
             }
+            flow
         })?;
         bar.finish_and_clear();
         if let Some(error) = failure {
             return Err(error.into());
         }
-        let agent = best.map_or_else(|| trainer.into_agent(), |(_, agent)| agent);
-        Ok(Trained { agent, curve, progress })
+        let agent = log.best.unwrap_or_else(|| trainer.into_agent());
+        Ok(Trained { agent, curve: log.curve, progress })
+    }
+
+    /// A killed run's trainer and log, where it was a run of the same settings.
+    fn restore(&self, envs: Vec<Box<dyn GoalEnv>>, settings: Value) -> Result<(Trainer, Log)> {
+        let file = self.training_file();
+        let (trainer, memo) = Trainer::restore(&file, envs)?;
+        let Memo { mut note, best } = memo;
+        if note["settings"] != settings {
+            let text = format!(
+                "--resume: {} was made with other settings; expected {}, found {settings}",
+                file.display(),
+                note["settings"]
+            );
+            return Err(UsageError(text).into());
+        }
+        let curve = serde_json::from_value(note["curve"].take()).context("the stored training's curve")?;
+        let next_glance = note["next_glance"].as_u64().unwrap_or(0);
+        Ok((trainer, Log { settings, curve, best, next_glance }))
+    }
+
+    /// Where the running training is stored.
+    fn training_file(&self) -> PathBuf {
+        self.out.with_extension("training")
     }
 
     fn hyper(&self) -> Result<Hyper> {
@@ -184,7 +255,7 @@ impl Train {
                 let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
                 Hyper::from_toml(&text).with_context(|| format!("in {}", file.display()))?
             }
-            None => default_hyper(self.task),
+            None => presets::hyper(self.task),
         };
         if self.no_relabel {
             hyper.relabel.k = 0;
@@ -235,6 +306,13 @@ impl Train {
                 let text = format!("{} exists; choose another --out, or say --force", file.display());
                 return Err(UsageError(text).into());
             }
+        }
+        if self.training_file().exists() && !self.force && !self.resume {
+            let text = format!("{} is a killed run's; say --resume or --force", self.training_file().display());
+            return Err(UsageError(text).into());
+        }
+        if !(self.save_every >= 0.0 && self.save_every <= 1e6) {
+            return Err(UsageError(format!("--save-every {}: expected seconds from 0", self.save_every)).into());
         }
         let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
@@ -320,26 +398,4 @@ impl Train {
 
 fn rate(evaluation: &Evaluation) -> String {
     percent(evaluation.success_rate(), evaluation.success_ci95())
-}
-
-/// Environment steps after which the task is learned.
-fn default_env_steps(task: Option<TaskKind>) -> u64 {
-    match task {
-        None => 1_000_000,
-        Some(TaskKind::Reach) => 40_000,
-        Some(TaskKind::Push) => 700_000,
-    }
-}
-
-/// Hyper-parameters with which the task is learned soonest.
-fn default_hyper(task: Option<TaskKind>) -> Hyper {
-    match task {
-        Some(TaskKind::Reach) => {
-            Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
-        }
-        // Other people's tasks are taken to be as hard as push.
-        Some(TaskKind::Push) | None => {
-            Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() }
-        }
-    }
 }

@@ -106,6 +106,21 @@ impl Collector {
         }
     }
 
+    /// State of every environment's exploration, in the environments' order.
+    pub(crate) fn explorers(&self) -> Vec<Pcg64Mcg> {
+        self.groups.iter().flat_map(|group| &group.workers).map(|worker| worker.rng.clone()).collect()
+    }
+
+    /// Sets what [`Collector::explorers`] gave; false where the number is another one.
+    pub(crate) fn set_explorers(&mut self, explorers: &[Pcg64Mcg]) -> bool {
+        let workers: Vec<&mut Worker> = self.groups.iter_mut().flat_map(|group| &mut group.workers).collect();
+        let fits = workers.len() == explorers.len();
+        for (worker, rng) in workers.into_iter().zip(explorers).take(if fits { usize::MAX } else { 0 }) {
+            worker.rng = rng.clone();
+        }
+        fits
+    }
+
     /// The environments' reward.
     pub(crate) fn reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
         self.groups[0].workers[0].env.compute_reward(achieved, desired)

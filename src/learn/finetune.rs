@@ -217,7 +217,8 @@ fn practise(
     let mut validated = validate(incumbent)?.success_rate();
     let mut validations = 0;
     let mut failure = None;
-    let progress = trainer.run(config.budget, |progress, agent| {
+    let progress = trainer.run(config.budget, |progress, trainer| {
+        let agent = trainer.agent();
         for (mean, now) in smooth.iter_mut().zip(agent.actor.network.parameters()) {
             *mean += SMOOTHING * (now - *mean);
         }

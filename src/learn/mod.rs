@@ -24,6 +24,7 @@ mod matmul;
 pub mod network;
 pub mod normalizer;
 pub mod onnx;
+pub mod presets;
 pub mod replay;
 pub mod trainer;
 
@@ -37,4 +38,4 @@ pub use fit::{Fit, FitBudget, FitError, FitProgress, fit};
 pub use hindsight::{Relabel, Strategy};
 pub use hyper::{Hyper, HyperError};
 pub use onnx::PolicyCard;
-pub use trainer::{Budget, Progress, TrainError, Trainer};
+pub use trainer::{Budget, Memo, Progress, SnapshotError, TrainError, Trainer};

@@ -319,6 +319,47 @@ impl ReplayBuffer {
         }
     }
 
+    /// Where the next episode goes, and one more than the last frame ever used: with [`ReplayBuffer::stored`], all
+    /// that a copy on disk needs for the same draws.
+    pub(super) fn extent(&self) -> (usize, usize) {
+        (self.cursor, self.used)
+    }
+
+    /// Every stored episode's first transition and numbers, the oldest first.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (Transition, &[f32])> {
+        let stride = stride(self.layout);
+        self.order.iter().map(move |&slot| {
+            let Stored { start, steps, terminated } = self.slots[slot as usize];
+            let frames = &self.frames[start * stride..(start + steps + 1) * stride];
+            (Transition { start, length: steps, step: 0, terminated }, frames)
+        })
+    }
+
+    /// Makes room for an episode at a given place, as the youngest, and returns its numbers to be filled in. `None`
+    /// where the place is taken or beyond the buffer.
+    pub(super) fn place(&mut self, start: usize, steps: usize, terminated: bool) -> Option<&mut [f32]> {
+        let end = start.checked_add(steps)?.checked_add(1)?;
+        let owner = self.owner.get_mut(start..end)?;
+        if steps == 0 || owner.iter().any(|&slot| slot != FREE) {
+            return None;
+        }
+        let slot = self.slots.len() as u32;
+        owner.fill(slot);
+        self.slots.push(Stored { start, steps, terminated });
+        self.order.push_back(slot);
+        self.transitions += steps;
+        self.used = self.used.max(end);
+        let stride = stride(self.layout);
+        self.frames.get_mut(start * stride..end * stride)
+    }
+
+    /// The counterpart of [`ReplayBuffer::extent`]; false where they do not fit what is stored.
+    pub(super) fn set_extent(&mut self, cursor: usize, used: usize) -> bool {
+        let fits = self.used <= used && cursor <= used && used <= self.owner.len();
+        (self.cursor, self.used) = if fits { (cursor, used) } else { (self.cursor, self.used) };
+        fits
+    }
+
     /// The frame of that number, as counted by [`Transition::start`].
     ///
     /// # Panics

@@ -120,6 +120,8 @@ pub struct Trainer {
     env_steps: u64,
     updates: u64,
     episodes: u64,
+    /// How long the stored training had run that this one goes on with, until its next run.
+    earlier: Option<Duration>,
 }
 
 impl Trainer {
@@ -165,6 +167,7 @@ impl Trainer {
             env_steps: 0,
             updates: 0,
             episodes: 0,
+            earlier: None,
         })
     }
 
@@ -193,26 +196,30 @@ impl Trainer {
     }
 
     /// Runs cycles until the budget is spent or `on_cycle` breaks, and returns where it ended. Can be called again.
+    /// After [`Trainer::restore`], the stored training's steps and time count as this run's.
     ///
     /// # Errors
     /// An environment failed, gave what cannot be learned from, or learning diverged.
     pub fn run(
         &mut self,
         budget: Budget,
-        mut on_cycle: impl FnMut(&Progress, &Agent) -> ControlFlow<()>,
+        mut on_cycle: impl FnMut(&Progress, &Self) -> ControlFlow<()>,
     ) -> Result<Progress, TrainError> {
         let begun = Instant::now();
-        let (first_step, first_update, first_episode) = (self.env_steps, self.updates, self.episodes);
+        let (earlier, [first_step, first_update, first_episode]) = match self.earlier.take() {
+            Some(earlier) => (earlier, [0; 3]),
+            None => (Duration::ZERO, [self.env_steps, self.updates, self.episodes]),
+        };
         loop {
-            let spent_share = budget.spent(self.env_steps - first_step, begun.elapsed());
+            let spent_share = budget.spent(self.env_steps - first_step, earlier + begun.elapsed());
             self.agent.rate_share = rate_share(spent_share, self.agent.hyper.final_rate_share);
             let mut progress = self.cycle()?;
             progress.env_steps = self.env_steps - first_step;
             progress.updates = self.updates - first_update;
             progress.episodes = self.episodes - first_episode;
-            progress.elapsed = begun.elapsed();
+            progress.elapsed = earlier + begun.elapsed();
             let spent = budget.spent(progress.env_steps, progress.elapsed) >= 1.0;
-            if on_cycle(&progress, &self.agent).is_break() || spent {
+            if on_cycle(&progress, self).is_break() || spent {
                 return Ok(progress);
             }
         }
@@ -313,5 +320,8 @@ fn observe(agent: &mut Agent, episode: &super::replay::Trajectory, rng: &mut imp
     }
 }
 
+mod snapshot;
 #[cfg(test)]
 mod tests;
+
+pub use snapshot::{Memo, SnapshotError};

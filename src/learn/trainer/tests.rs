@@ -64,7 +64,12 @@ impl GoalEnv for Halver {
     }
 }
 
-fn hyper() -> Hyper {
+/// Environments on a line.
+pub(super) fn halvers(count: usize) -> Vec<Box<dyn GoalEnv>> {
+    (0..count).map(|_| Halver::boxed(Fault::None)).collect()
+}
+
+pub(super) fn hyper() -> Hyper {
     Hyper { hidden: vec![8], batch: 16, warmup_steps: 100, replay_transitions: 1_000, ..Hyper::default() }
 }
 
@@ -74,7 +79,7 @@ fn run(trainer: &mut Trainer, env_steps: u64) -> Result<Progress, TrainError> {
 
 #[test]
 fn what_was_carried_out_is_learned_and_not_what_was_asked_for() {
-    let mut trainer = Trainer::new(hyper(), (0..6).map(|_| Halver::boxed(Fault::None)).collect(), 1).unwrap();
+    let mut trainer = Trainer::new(hyper(), halvers(6), 1).unwrap();
     let progress = run(&mut trainer, 400).unwrap();
     assert!(progress.intervened > 0.9, "{progress:?}");
     assert!(progress.updates > 0 && progress.env_steps == 420, "{progress:?}");

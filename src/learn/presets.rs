@@ -1,0 +1,25 @@
+//! What to start from, a task: `None` is somebody else's environment, taken to be as hard as push.
+
+use super::hyper::Hyper;
+use crate::task::TaskKind;
+
+/// Environment steps after which the task is learned.
+pub fn env_steps(task: Option<TaskKind>) -> u64 {
+    match task {
+        None => 1_000_000,
+        Some(TaskKind::Reach) => 40_000,
+        Some(TaskKind::Push) => 700_000,
+    }
+}
+
+/// Hyper-parameters with which the task is learned soonest.
+pub fn hyper(task: Option<TaskKind>) -> Hyper {
+    match task {
+        Some(TaskKind::Reach) => {
+            Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
+        }
+        Some(TaskKind::Push) | None => {
+            Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() }
+        }
+    }
+}
