@@ -113,8 +113,8 @@ impl Trainer {
             elapsed_s: elapsed.as_secs_f64(),
             note: memo.note.clone(),
         };
-        let mut out =
-            Checked { inner: BufWriter::with_capacity(1 << 20, File::create(path)?), crc: crc32fast::Hasher::new() };
+        let file = Checked { inner: File::create(path)?, crc: crc32fast::Hasher::new() };
+        let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         let best = memo.best.as_ref().map(Agent::to_bytes).unwrap_or_default();
@@ -125,10 +125,11 @@ impl Trainer {
         for buffer in [&self.moved, &self.still] {
             buffer.write(&mut out)?;
         }
-        let crc = out.crc.clone().finalize();
+        out.flush()?;
+        let crc = out.get_ref().crc.clone().finalize();
         out.write_all(&crc.to_le_bytes())?;
         out.flush()?;
-        out.inner.get_ref().sync_all()
+        out.get_ref().inner.sync_all()
     }
 
     /// Goes on with a stored training in environments like those it had; the next [`Trainer::run`] counts its budget
