@@ -175,7 +175,8 @@ impl Train {
             wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         };
         let settings = json!({
-            "what": self.name(), "seed": common.seed, "env_steps": budget.env_steps, "hyper": toml::to_string(&hyper)?,
+            "what": self.name(), "seed": common.seed, "env_steps": budget.env_steps, "minutes": self.minutes,
+            "target": self.target, "hyper": toml::to_string(&hyper)?,
         });
         let bar = output::progress(&format!("train {}", self.name()), budget.env_steps.unwrap_or(0));
         let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();

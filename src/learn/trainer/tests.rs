@@ -41,8 +41,8 @@ impl GoalEnv for Halver {
         LAYOUT
     }
 
-    fn reset(&mut self, _seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
-        (self.at, self.step) = (0.0, 0);
+    fn reset(&mut self, seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
+        (self.at, self.step) = (0.01 * (seed % 16) as f32, 0);
         self.observe(out);
         Ok(())
     }
