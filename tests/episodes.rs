@@ -1,11 +1,14 @@
 //! What `hindsight episodes` promises: nothing whole is lost, nothing damaged goes unseen, no recording is touched.
 
 use hindsight::episode::{EndReason, Episode, Folder, Pace, Recorder, read};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{ListAccessor, Row, RowAccessor};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn hindsight(arguments: &[&str]) -> Output {
@@ -147,6 +150,86 @@ fn a_recording_is_repeated_by_policy_and_filter_and_the_first_difference_is_told
     let (code, report) = episodes(&["resim", path(&bent), "--policy", "push"]);
     assert_eq!((code, &report["files"][0]["tick"]), (1, &200.into()), "{report}");
     assert_eq!(report["files"][0]["policy_step"], 20);
+}
+
+/// Every file below a folder, by its path within.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let at = entry.unwrap().path();
+        let name = PathBuf::from(at.file_name().unwrap());
+        if at.is_dir() {
+            found.extend(tree(&at).into_iter().map(|(below, bytes)| (name.join(below), bytes)));
+        } else {
+            found.insert(name, fs::read(&at).unwrap());
+        }
+    }
+    found
+}
+
+/// What LeRobot itself makes of it: `tests/peers/lerobot_export.py`.
+#[test]
+fn an_exported_dataset_holds_the_recorded_transitions_and_the_same_bytes_every_time() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let source = at("source");
+    record(path(&source));
+    let before = tree(&source);
+    for out in ["first", "second"] {
+        let (code, report) = episodes(&["export", path(&source), "--out", path(&at(out))]);
+        assert_eq!((code, &report["episodes"], &report["rows"]), (0, &3.into(), &303.into()), "{report}");
+    }
+    let first = tree(&at("first"));
+    assert_eq!((first.len(), &first), (5, &tree(&at("second"))));
+    assert_eq!(tree(&source), before, "the recordings are only read");
+    let refused = hindsight(&["episodes", "export", path(&source), "--out", path(&at("first"))]);
+    assert_eq!((refused.status.code(), tree(&at("first"))), (Some(1), first.clone()), "nothing is overwritten");
+
+    let info: Value = serde_json::from_slice(&first[Path::new("meta/info.json")]).unwrap();
+    assert_eq!((&info["codebase_version"], &info["total_frames"]), (&"v3.0".into(), &303.into()));
+    assert_eq!(info["features"]["action"]["names"][5], "gripper.pos");
+    let data = File::open(at("first/data/chunk-000/file-000.parquet")).unwrap();
+    let rows: Vec<Row> = SerializedFileReader::new(data).unwrap().into_iter().map(Result::unwrap).collect();
+    let column = |name: &str| rows[0].get_column_iter().position(|(column, _)| column == name).unwrap();
+    let (step, action, frame) = (column("step.index"), column("step.applied_action"), column("frame_index"));
+    for (number, rows) in rows.chunks(101).enumerate() {
+        let episode = read(&source.join(format!("episode-{number:06}.mcap"))).unwrap().episode;
+        let steps: Vec<_> = episode.transitions(|_, _| 0.0).collect();
+        for (k, row) in rows.iter().enumerate() {
+            // Two frames a step, and one for what the last step led to.
+            assert_eq!((row.get_long(frame).unwrap(), row.get_long(step).unwrap()), (k as i64, k as i64 / 2));
+            let Some(recorded) = steps.get(k / 2) else { continue };
+            let found = row.get_list(action).unwrap();
+            assert!((0..4).all(|i| found.get_float(i).unwrap() == recorded.applied_action[i]), "frame {k}");
+        }
+    }
+}
+
+#[test]
+fn a_table_has_every_tick_of_every_readable_episode() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let source = at("source");
+    record(path(&source));
+    fs::write(source.join("episode-000001.mcap"), "mine").unwrap();
+    let export = |format: &str| {
+        let (code, report) = episodes(&["export", path(&source), "--format", format, "--out", path(&at(format))]);
+        assert_eq!((code, &report["rows"], &report["skipped"]), (3, &1002.into(), &1.into()), "{report}");
+    };
+    export("csv");
+    export("parquet");
+    let csv = fs::read_to_string(at("csv")).unwrap();
+    let cells: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert!(cells.len() == 1003 && cells.iter().all(|line| line.len() == cells[0].len()));
+    let episode = read(&source.join("episode-000002.mcap")).unwrap().episode;
+    let column = cells[0].iter().position(|name| *name == "sent_rad.1").unwrap();
+    for (line, tick) in cells[502..].iter().zip(&episode.ticks) {
+        assert_eq!(line[0], "2", "numbered as its file is");
+        let expected = tick.sent_rad.get(1).map_or(String::new(), ToString::to_string);
+        assert_eq!(line[column], expected);
+    }
+    let parquet = SerializedFileReader::new(File::open(at("parquet")).unwrap()).unwrap();
+    assert_eq!(parquet.metadata().file_metadata().num_rows(), 1002);
 }
 
 /// Wrong data that are all there are a failure, not a loss.

@@ -1,6 +1,7 @@
 //! `hindsight episodes`: looks into recorded episodes, a file a subcommand. Recordings are only read.
 
 mod check;
+mod export;
 mod list;
 mod merge;
 mod recover;
@@ -28,6 +29,8 @@ pub(super) struct Episodes {
 enum Command {
     /// Say what is wrong with episodes
     Check(check::Check),
+    /// Write episodes for other tools: a LeRobot dataset, or all ticks as one table
+    Export(export::Export),
     /// List the episodes of a folder with their figures
     List(list::List),
     /// Copy the episodes of several folders into one
@@ -50,6 +53,7 @@ impl Episodes {
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
         match &self.command {
             Command::Check(command) => command.run(common),
+            Command::Export(command) => command.run(common),
             Command::List(command) => command.run(common),
             Command::Merge(command) => command.run(common),
             Command::Recover(command) => command.run(common),
