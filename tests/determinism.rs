@@ -77,3 +77,50 @@ fn a_killed_training_resumes_to_the_bytes_of_an_unbroken_one() {
     }
     assert!(!stored.exists(), "the stored training outlives its use");
 }
+
+/// A small experiment on reach, and its table but for the times that trainings took.
+fn experiment(plan: &Path, out: &Path, jobs: &str) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hindsight"));
+    command.arg("experiment").arg(plan).args(["--jobs", jobs, "--out"]).arg(out);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = std::fs::read_to_string(out.join("README.md")).unwrap();
+    table.lines().map(|line| line.rsplit_once(" | ").map_or(line, |(row, _time)| row).to_owned()).collect()
+}
+
+#[test]
+fn an_experiment_gives_the_same_table_whatever_runs_side_by_side_and_keeps_what_was_run() {
+    let place = tempfile::tempdir().unwrap();
+    let plan = place.path().join("plan.toml");
+    let text = r#"
+        title = "Reach"
+        task = "reach"
+        seeds = [0, 1]
+        env-steps = 2400
+        episodes = 10
+        hyper = { hidden = [32, 32], warmup_steps = 600 }
+        variant = [{ name = "a" }, { name = "b", goals = "one", reward = "shaped" }]
+        figure = [{ file = "both", title = "two ways", variants = ["a", "b"] }]
+    "#;
+    std::fs::write(&plan, text).unwrap();
+    let [one, two] = ["one", "two"].map(|name| place.path().join(name));
+    let table = experiment(&plan, &one, "1");
+    assert_eq!(table, experiment(&plan, &two, "2"));
+    assert!(table.iter().any(|row| row.starts_with("| b | one | shaped |")), "{table:?}");
+    assert!(std::fs::read_to_string(one.join("both.svg")).unwrap().contains("two ways"));
+
+    // A lost run is run again, a kept one is not.
+    let [kept, lost] = ["runs/a-0.json", "runs/b-1.json"].map(|file| one.join(file));
+    let before = std::fs::read(&kept).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    assert_eq!(experiment(&plan, &one, "1"), table);
+    assert!(lost.exists() && std::fs::read(&kept).unwrap() == before);
+
+    // Nor is it taken for a run of other settings.
+    std::fs::write(&plan, text.replace("[32, 32]", "[16, 16]")).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_hindsight")).arg("experiment").arg(&plan).arg("--out").arg(&one).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other settings"));
+}

@@ -6,6 +6,7 @@ mod demo;
 mod drive;
 mod episodes;
 mod eval;
+mod experiment;
 mod finetune;
 mod interrupt;
 mod output;
@@ -18,6 +19,7 @@ mod run;
 mod shipped;
 mod sim;
 mod train;
+mod world;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -52,6 +54,8 @@ enum Command {
     Episodes(episodes::Episodes),
     /// Measure how often a policy succeeds
     Eval(eval::Eval),
+    /// Compare ways to learn, over several seeds
+    Experiment(experiment::Experiment),
     /// Make a policy better on one very arm, from the arm's own episodes
     Finetune(finetune::Finetune),
     /// Derive episodes in which misses are hits on other goals
@@ -106,6 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
         Command::Demo(command) => command.run(common),
         Command::Episodes(command) => command.run(common),
         Command::Eval(command) => command.run(common),
+        Command::Experiment(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
         Command::Relabel(command) => command.run(common),
         Command::Run(command) => command.run(common),

@@ -158,3 +158,57 @@ pub(crate) fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) ->
     };
     draw().with_context(|| format!("cannot draw {}; check the folder's rights and free space", file.display()))
 }
+
+/// Learning curves of several seeds.
+pub(crate) struct Band {
+    /// What was varied.
+    pub label: String,
+    /// Environment steps, and least, median and greatest success rate over the seeds.
+    pub points: Vec<(f64, [f64; 3])>,
+}
+
+/// Draws medians as lines and the seeds' range as shades.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn bands(file: &Path, title: &str, bands: &[Band]) -> Result<()> {
+    let root = SVGBackend::new(file, (820, 460)).into_drawing_area();
+    let draw = || -> Result<()> {
+        root.fill(&WHITE)?;
+        let end = bands.iter().flat_map(|band| &band.points).map(|point| point.0).fold(1.0, f64::max);
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 16))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .build_cartesian_2d(0.0..end, 0.0..1.0)?;
+        chart
+            .configure_mesh()
+            .x_desc("environment steps")
+            .y_desc("success at the last step: median and range of seeds")
+            .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for (index, band) in bands.iter().enumerate() {
+            let color = Palette99::pick(index).to_rgba();
+            let low = band.points.iter().map(|(x, [low, _, _])| (*x, *low));
+            let high = band.points.iter().rev().map(|(x, [_, _, high])| (*x, *high));
+            chart.draw_series([Polygon::new(low.chain(high).collect::<Vec<_>>(), color.mix(0.15).filled())])?;
+            let line = band.points.iter().map(|(x, [_, median, _])| (*x, *median));
+            chart
+                .draw_series(LineSeries::new(line, color.stroke_width(2)))?
+                .label(band.label.clone())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(GREY)
+            .label_font(("sans-serif", 14))
+            .draw()?;
+        root.present()?;
+        Ok(())
+    };
+    draw().with_context(|| format!("cannot draw {}; check the folder's rights and free space", file.display()))
+}

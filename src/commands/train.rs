@@ -6,20 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hindsight::env::child::child_many;
-use hindsight::env::simulated::simulated_many;
-use hindsight::env::{ChildSpec, EnvError, GoalEnv};
+use hindsight::env::GoalEnv;
 use hindsight::learn::evaluate::{Evaluation, evaluate};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::presets;
 use hindsight::learn::{Actor, Agent, Budget, Hyper, Memo, Progress, Trainer};
 use hindsight::policy::{RandomPolicy, StillPolicy};
-use hindsight::task::{Task, TaskKind};
 use serde_json::{Value, json};
-use sim::{ArmModel, SimParams};
 
 use super::output::{self, percent};
 use super::plot::{self, CurvePoint};
+use super::world::{World, WorldArgs};
 use super::{Common, Finish, UsageError};
 
 /// Environments that collect in parallel.
@@ -32,12 +29,8 @@ const GLANCE_EPISODES: usize = 100;
 /// Train a policy from scratch in the paired simulator, or in another one
 #[derive(Debug, Args)]
 pub(crate) struct Train {
-    /// What the policy shall do
-    #[arg(long, value_enum, required_unless_present = "env", conflicts_with = "env")]
-    task: Option<TaskKind>,
-    /// Another simulator in place of --task: gymnasium:ID, or exec:COMMAND that speaks docs/env-protocol.md
-    #[arg(long)]
-    env: Option<ChildSpec>,
+    #[command(flatten)]
+    world: WorldArgs,
     /// The policy's file; learner's state, card and learning curve go beside it
     #[arg(long)]
     out: PathBuf,
@@ -115,19 +108,10 @@ impl Train {
         let begun = Instant::now();
         self.check_files()?;
         let hyper = self.hyper()?;
-        let model = ArmModel::so101()?;
-        let twin = SimParams::so101()?;
-        let envs = |count| match (&self.env, self.task) {
-            (Some(spec), _) => child_many(spec, count),
-            (None, kind) => {
-                let task = Task::new(kind.unwrap_or(TaskKind::Push), twin.object.height_m / 2.0);
-                simulated_many(&model, &twin, std::slice::from_ref(&twin), &task, count)
-            }
-        };
-
-        let trained = self.train(hyper, envs, common)?;
+        let world = self.world.world()?;
+        let trained = self.train(hyper, &world, common)?;
         let seeds: Vec<u64> = (0..self.episodes).map(|i| EVALUATION_SEED + i).collect();
-        let mut judges = envs(8)?;
+        let mut judges = world.envs(8)?;
         let learned = evaluate(&mut judges, || Ok(Actor::new(&trained.agent, 1)), &seeds)?;
         let still = evaluate(&mut judges, || Ok(StillPolicy), &seeds)?;
         let random = evaluate(&mut judges, || Ok(RandomPolicy::new(common.seed)), &seeds)?;
@@ -148,7 +132,7 @@ impl Train {
         output::finish(
             common,
             &json!({
-                "task": self.name(),
+                "task": self.world.name(),
                 "episodes": self.episodes,
                 "seed": common.seed,
                 "success_rate": learned.success_rate(),
@@ -164,27 +148,22 @@ impl Train {
         Ok(Finish::Done)
     }
 
-    fn train(
-        &self,
-        hyper: Hyper,
-        envs: impl Fn(usize) -> Result<Vec<Box<dyn GoalEnv>>, EnvError>,
-        common: &Common,
-    ) -> Result<Trained> {
+    fn train(&self, hyper: Hyper, world: &World, common: &Common) -> Result<Trained> {
         let budget = Budget {
-            env_steps: Some(self.env_steps.unwrap_or(presets::env_steps(self.task))),
+            env_steps: Some(self.env_steps.unwrap_or(presets::env_steps(self.world.task))),
             wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         };
         let settings = json!({
-            "what": self.name(), "seed": common.seed, "env_steps": budget.env_steps, "minutes": self.minutes,
+            "what": self.world.name(), "seed": common.seed, "env_steps": budget.env_steps, "minutes": self.minutes,
             "target": self.target, "hyper": toml::to_string(&hyper)?,
         });
-        let bar = output::progress(&format!("train {}", self.name()), budget.env_steps.unwrap_or(0));
+        let bar = output::progress(&format!("train {}", self.world.name()), budget.env_steps.unwrap_or(0));
         let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();
-        let mut judges = envs(8)?;
+        let mut judges = world.envs(8)?;
         let glance_every = budget.env_steps.unwrap_or(0).div_ceil(20).max(1);
         let (mut trainer, mut log) = match self.resume {
-            true => self.restore(envs(ENVS)?, settings)?,
-            false => (Trainer::new(hyper, envs(ENVS)?, common.seed)?, Log::new(settings)),
+            true => self.restore(world.envs(ENVS)?, settings)?,
+            false => (Trainer::new(hyper, world.envs(ENVS)?, common.seed)?, Log::new(settings)),
         };
         let mut failure = None;
         let mut saved = Instant::now();
@@ -256,7 +235,7 @@ impl Train {
                 let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
                 Hyper::from_toml(&text).with_context(|| format!("in {}", file.display()))?
             }
-            None => presets::hyper(self.task),
+            None => presets::hyper(self.world.task),
         };
         if self.no_relabel {
             hyper.relabel.k = 0;
@@ -266,24 +245,16 @@ impl Train {
         Ok(hyper)
     }
 
-    /// Name of the task, or of the environment in its place.
-    fn name(&self) -> String {
-        match (&self.env, self.task) {
-            (Some(spec), _) => spec.to_string(),
-            (None, kind) => kind.unwrap_or(TaskKind::Push).name().to_owned(),
-        }
-    }
-
     /// The card's lines on where the policy was trained.
-    fn world(&self) -> String {
-        match &self.env {
+    fn card_of_world(&self) -> String {
+        match &self.world.env {
             Some(spec) => format!(
                 "| Environment | {spec}, sparse reward −1/0 |\n| Actions | the environment's bounds mapped to [−1, 1] |\n"
             ),
             None => format!(
                 "| Arm | SO-101, the nominal simulated one |\n\
                  | Task | {}, sparse reward −1/0, success within 3 cm at the last of 50 steps |\n",
-                self.name()
+                self.world.name()
             ),
         }
     }
@@ -324,9 +295,9 @@ impl Train {
         let put = |file: &Path, bytes: &[u8]| {
             std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
         };
-        let family = if self.env.is_some() { "env" } else { "fetch" };
+        let family = if self.world.env.is_some() { "env" } else { "fetch" };
         let layout = format!("{family}-{}", trained.agent.layout().observation);
-        let policy = PolicyCard { task: self.name(), layout, seed: common.seed };
+        let policy = PolicyCard { task: self.world.name(), layout, seed: common.seed };
         put(&onnx, &trained.agent.to_onnx(&policy))?;
         trained.agent.save(&agent)?;
         let mut rows = String::from("env_steps,elapsed_s,success_rate\n");
@@ -334,7 +305,7 @@ impl Train {
             rows += &format!("{},{:.1},{}\n", point.env_steps, point.elapsed_s, point.success_rate);
         }
         put(&csv, rows.as_bytes())?;
-        let title = format!("{}: {GLANCE_EPISODES} episodes, deterministic", self.name());
+        let title = format!("{}: {GLANCE_EPISODES} episodes, deterministic", self.world.name());
         plot::learning_curve(&svg, &title, &trained.curve)?;
         let [still, random] = floors;
         let text = format!(
@@ -351,10 +322,11 @@ impl Train {
              Make it again: `{command}`\n\n\
              ![Success over environment steps]({curve})\n\n\
              ## Hyper-parameters\n\n```toml\n{hyper}```\n",
-            task = self.name(),
-            world = self.world(),
+            task = self.world.name(),
+            world = self.card_of_world(),
             actions = trained.agent.layout().action,
-            meaning = if self.env.is_some() { "" } else { ": fingertip displacement x, y, z in 3 cm and gripper" },
+            meaning =
+                if self.world.env.is_some() { "" } else { ": fingertip displacement x, y, z in 3 cm and gripper" },
             width = trained.agent.layout().observation + 2 * trained.agent.layout().goal,
             observation = trained.agent.layout().observation,
             steps = trained.agent.env_steps(),
@@ -373,9 +345,9 @@ impl Train {
     }
 
     fn command_line(&self, common: &Common) -> String {
-        let what = match &self.env {
+        let what = match &self.world.env {
             Some(spec) => format!("--env '{spec}'"),
-            None => format!("--task {}", self.name()),
+            None => format!("--task {}", self.world.name()),
         };
         let mut line = format!("hindsight train {what} --seed {} --out {}", common.seed, self.out.display());
         if let Some(steps) = self.env_steps {

@@ -5,11 +5,13 @@ pub mod arm;
 pub mod child;
 pub mod scene;
 pub mod simulated;
+pub mod varied;
 
 pub use arm::{ArmEnv, Start};
 pub use child::{ChildError, ChildSpec};
 pub use scene::Scene;
 pub use simulated::SimEnv;
+pub use varied::VariedEnv;
 
 /// What a goal-conditioned policy sees. Task spaces are 3-dimensional positions in the base frame, m.
 #[derive(Debug, Clone, Default, PartialEq)]

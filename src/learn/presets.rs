@@ -18,8 +18,12 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        Some(TaskKind::Push) | None => {
-            Hyper { hidden: vec![128, 128], actor_every: 2, steps_per_update: 5.0, ..Hyper::default() }
-        }
+        Some(TaskKind::Push) | None => Hyper {
+            hidden: vec![128, 128],
+            actor_every: 2,
+            twin_critic: true,
+            steps_per_update: 5.0,
+            ..Hyper::default()
+        },
     }
 }

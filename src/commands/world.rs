@@ -1,0 +1,74 @@
+//! Where a policy learns and is judged: the paired simulator, or anyone else's.
+
+use anyhow::Result;
+use clap::Args;
+use hindsight::env::child::child_many;
+use hindsight::env::simulated::simulated_many;
+use hindsight::env::{ChildSpec, EnvError, GoalEnv};
+use hindsight::task::{Task, TaskKind};
+use sim::{ArmModel, SimParams};
+
+/// Which environments are meant.
+#[derive(Debug, Clone, Args)]
+pub(super) struct WorldArgs {
+    /// What the policy shall do
+    #[arg(long, value_enum, required_unless_present = "env", conflicts_with = "env")]
+    pub(super) task: Option<TaskKind>,
+    /// Another simulator in place of --task: gymnasium:ID, or exec:COMMAND that speaks docs/env-protocol.md
+    #[arg(long)]
+    pub(super) env: Option<ChildSpec>,
+}
+
+/// Makes environments that are all alike.
+pub(super) enum World {
+    /// A task on the nominal simulated arm.
+    Arm {
+        /// The arm.
+        model: ArmModel,
+        /// Its simulation.
+        twin: Box<SimParams>,
+        /// What to do.
+        task: Box<Task>,
+    },
+    /// Somebody else's simulator.
+    Child(ChildSpec),
+}
+
+impl WorldArgs {
+    /// Name of the task, or of the environment in its place.
+    pub(super) fn name(&self) -> String {
+        match (&self.env, self.task) {
+            (Some(spec), _) => spec.to_string(),
+            (None, kind) => kind.unwrap_or(TaskKind::Push).name().to_owned(),
+        }
+    }
+
+    /// Reads what the environments are made of.
+    ///
+    /// # Errors
+    /// The arm's description is damaged.
+    pub(super) fn world(&self) -> Result<World> {
+        if let Some(spec) = &self.env {
+            return Ok(World::Child(spec.clone()));
+        }
+        let twin = SimParams::so101()?;
+        let task = Task::new(self.task.unwrap_or(TaskKind::Push), twin.object.height_m / 2.0);
+        Ok(World::Arm { model: ArmModel::so101()?, twin: Box::new(twin), task: Box::new(task) })
+    }
+}
+
+impl World {
+    /// `count` environments.
+    ///
+    /// # Errors
+    /// The simulator does not start.
+    pub(super) fn envs(&self, count: usize) -> Result<Vec<Box<dyn GoalEnv>>, EnvError> {
+        match self {
+            Self::Arm { model, twin, task } => {
+                let twin = twin.as_ref();
+                simulated_many(model, twin, std::slice::from_ref(twin), task, count)
+            }
+            Self::Child(spec) => child_many(spec, count),
+        }
+    }
+}
