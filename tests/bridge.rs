@@ -59,18 +59,18 @@ impl Plant for Bench {
     }
 }
 
-fn bench() -> SimHandle<Bench> {
+fn bench() -> SimHandle<Device<Bench>> {
     let world = Bench { time_us: 0, position_rad: START_RAD, powered: true, broken: false };
     SimHandle::new(Device::new(world, 0xb007))
 }
 
-type Bridge = BridgeArm<Loopback<Bench>, VirtualClock<Bench>>;
+type Bridge = BridgeArm<Loopback<Device<Bench>>, VirtualClock<Device<Bench>>>;
 
-fn connected(handle: &SimHandle<Bench>) -> Bridge {
+fn connected(handle: &SimHandle<Device<Bench>>) -> Bridge {
     BridgeArm::connect(handle.link(), handle.clock(), BridgeOptions::default()).unwrap()
 }
 
-fn active(handle: &SimHandle<Bench>) -> Bridge {
+fn active(handle: &SimHandle<Device<Bench>>) -> Bridge {
     let mut arm = connected(handle);
     arm.activate().unwrap();
     arm
@@ -215,7 +215,7 @@ fn power_goes_off_with_the_driver_and_twice_is_harmless() {
 /// What a bad cable does to the bytes that come back.
 #[derive(Debug)]
 struct BadCable {
-    link: Loopback<Bench>,
+    link: Loopback<Device<Bench>>,
     rng: Pcg64Mcg,
     /// Share of reads that are lost, and of reads that are damaged.
     lost: Rc<Cell<f64>>,
@@ -257,7 +257,7 @@ impl Link for BadCable {
     }
 }
 
-fn bad_cable(handle: &SimHandle<Bench>, lost: f64, damaged: f64) -> BadCable {
+fn bad_cable(handle: &SimHandle<Device<Bench>>, lost: f64, damaged: f64) -> BadCable {
     let rng = Pcg64Mcg::seed_from_u64(1);
     BadCable { link: handle.link(), rng, lost: Rc::new(Cell::new(lost)), damaged, gone: Rc::default() }
 }

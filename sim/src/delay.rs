@@ -10,6 +10,9 @@ const DEPTH: usize = 64;
 /// Numbers of the joints; those beyond the arm's joints are unused.
 pub(crate) type Joints = [f64; MAX_JOINTS];
 
+/// Goals in counts; `None` for joints whose power is off.
+pub(crate) type Goals = [Option<f64>; MAX_JOINTS];
+
 impl Latency {
     /// Draws a delay in µs.
     pub(crate) fn draw(self, rng: &mut impl Rng) -> u64 {
@@ -20,20 +23,20 @@ impl Latency {
 /// Commands on their way to the servos, first in, first out. Fixed memory.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandLine {
-    /// When it arrives, µs, and goals in counts or `None` for power off.
-    waiting: [(u64, Option<Joints>); DEPTH],
+    /// When it arrives, µs, and what it says.
+    waiting: [(u64, Goals); DEPTH],
     head: usize,
     len: usize,
 }
 
 impl CommandLine {
     pub(crate) fn new() -> Self {
-        Self { waiting: [(0, None); DEPTH], head: 0, len: 0 }
+        Self { waiting: [(0, [None; MAX_JOINTS]); DEPTH], head: 0, len: 0 }
     }
 
     /// Sends a command that arrives at `arrival_us`, or with its predecessor if that is later. A line that is full
     /// loses its youngest entry: the goal that the new one replaces.
-    pub(crate) fn send(&mut self, arrival_us: u64, command: Option<Joints>) {
+    pub(crate) fn send(&mut self, arrival_us: u64, command: Goals) {
         let previous = self.len.checked_sub(1).map_or(0, |last| self.waiting[(self.head + last) % DEPTH].0);
         if self.len == DEPTH {
             self.len -= 1;
@@ -43,7 +46,7 @@ impl CommandLine {
     }
 
     /// The last of the commands that have arrived by `now_us`; those before it are forgotten.
-    pub(crate) fn receive(&mut self, now_us: u64) -> Option<Option<Joints>> {
+    pub(crate) fn receive(&mut self, now_us: u64) -> Option<Goals> {
         let mut latest = None;
         while self.len > 0 && self.waiting[self.head].0 <= now_us {
             latest = Some(self.waiting[self.head].1);
@@ -105,12 +108,12 @@ mod tests {
     #[test]
     fn commands_arrive_late_but_in_order() {
         let mut line = CommandLine::new();
-        line.send(9_000, Some([1.0; MAX_JOINTS]));
-        line.send(5_000, Some([2.0; MAX_JOINTS]));
+        line.send(9_000, [Some(1.0); MAX_JOINTS]);
+        line.send(5_000, [Some(2.0); MAX_JOINTS]);
         assert_eq!(line.receive(8_999), None);
-        assert_eq!(line.receive(9_000), Some(Some([2.0; MAX_JOINTS])));
-        line.send(10_000, None);
-        assert_eq!(line.receive(20_000), Some(None));
+        assert_eq!(line.receive(9_000), Some([Some(2.0); MAX_JOINTS]));
+        line.send(10_000, [None; MAX_JOINTS]);
+        assert_eq!(line.receive(20_000), Some([None; MAX_JOINTS]));
         assert_eq!(line.receive(30_000), None);
     }
 
@@ -118,9 +121,9 @@ mod tests {
     fn a_full_command_line_keeps_the_newest_command() {
         let mut line = CommandLine::new();
         for i in 0..200 {
-            line.send(i, Some([i as f64; MAX_JOINTS]));
+            line.send(i, [Some(i as f64); MAX_JOINTS]);
         }
-        assert_eq!(line.receive(1_000), Some(Some([199.0; MAX_JOINTS])));
+        assert_eq!(line.receive(1_000), Some([Some(199.0); MAX_JOINTS]));
     }
 
     #[test]

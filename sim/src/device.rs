@@ -9,7 +9,7 @@ use firmware_bridge::motors::Motors;
 use std::collections::VecDeque;
 
 /// Most bytes kept for a host that does not read them; later answers are lost, as in a UART's buffer.
-const OUTPUT_MAX: usize = 64 * 1024;
+pub(crate) const OUTPUT_MAX: usize = 64 * 1024;
 
 /// What the firmware's motors are attached to, and what moves in virtual time.
 pub trait Plant: Motors {
@@ -27,6 +27,29 @@ impl Plant for World {
 
     fn time_us(&self) -> u64 {
         Self::time_us(self)
+    }
+}
+
+/// What answers at the far end of a serial line, in virtual time.
+pub trait FarEnd {
+    /// Takes bytes from the host.
+    fn receive(&mut self, bytes: &[u8]);
+
+    /// Does what is due, then advances by one physics step.
+    fn step(&mut self);
+
+    /// Moves bytes for the host into `buf`; says how many.
+    fn read(&mut self, buf: &mut [u8]) -> usize;
+
+    /// Throws away bytes that the host has not read.
+    fn discard_output(&mut self);
+
+    /// Virtual time, µs since the start.
+    fn time_us(&self) -> u64;
+
+    /// Speed of the line, bit/s, with 10 bits a byte; `None` if bytes take no time.
+    fn bit_rate(&self) -> Option<u32> {
+        None
     }
 }
 
@@ -48,43 +71,12 @@ impl<P: Plant> Device<P> {
         Self { world, firmware, boot_id, output }
     }
 
-    /// Takes bytes from the host and answers them at the present virtual time.
-    pub fn receive(&mut self, bytes: &[u8]) {
-        self.poll(bytes);
-    }
-
-    /// Lets the firmware do what is due, then advances by one physics step.
-    pub fn step(&mut self) {
-        self.poll(&[]);
-        self.world.step();
-    }
-
-    /// Moves bytes for the host into `buf`; says how many.
-    pub fn read(&mut self, buf: &mut [u8]) -> usize {
-        let count = buf.len().min(self.output.len());
-        for (slot, byte) in buf.iter_mut().zip(self.output.drain(..count)) {
-            *slot = byte;
-        }
-        count
-    }
-
-    /// Throws away bytes that the host has not read.
-    pub fn discard_output(&mut self) {
-        self.output.clear();
-    }
-
     /// Resets the microcontroller: the power is cut, the boot id is the next one, and answers on the way are lost.
     pub fn reboot(&mut self) {
         self.boot_id = self.boot_id.wrapping_add(1);
         self.firmware = Firmware::new(self.boot_id, self.world.time_us(), Config::default());
         self.output.clear();
         self.poll(&[]);
-    }
-
-    /// Virtual time, µs since the world's start.
-    #[must_use]
-    pub fn time_us(&self) -> u64 {
-        self.world.time_us()
     }
 
     /// What the firmware is doing.
@@ -112,6 +104,39 @@ impl<P: Plant> Device<P> {
             }
         });
     }
+}
+
+impl<P: Plant> FarEnd for Device<P> {
+    /// Answers at the present virtual time.
+    fn receive(&mut self, bytes: &[u8]) {
+        self.poll(bytes);
+    }
+
+    fn step(&mut self) {
+        self.poll(&[]);
+        self.world.step();
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> usize {
+        take(&mut self.output, buf)
+    }
+
+    fn discard_output(&mut self) {
+        self.output.clear();
+    }
+
+    fn time_us(&self) -> u64 {
+        self.world.time_us()
+    }
+}
+
+/// Moves as much of `output` as fits into `buf`; says how much.
+pub(crate) fn take(output: &mut VecDeque<u8>, buf: &mut [u8]) -> usize {
+    let count = buf.len().min(output.len());
+    for (slot, byte) in buf.iter_mut().zip(output.drain(..count)) {
+        *slot = byte;
+    }
+    count
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! From the metal outwards: [`model`] describes an arm, [`params`] how its motors and its table behave, [`world`]
 //! moves them with rigid-body physics and [`servo`] models, and [`device`] puts the firmware in front, so that a
-//! line of bytes is all that a host sees. [`mod@line`] lets other processes see it in real time.
+//! line of bytes is all that a host sees; [`bus`] puts bus servos there instead. [`mod@line`] lets other processes see
+//! it in real time.
 
+pub mod bus;
 mod delay;
 pub mod device;
 pub mod line;
@@ -13,7 +15,8 @@ pub mod params;
 pub mod servo;
 pub mod world;
 
-pub use device::Device;
+pub use bus::ServoBus;
+pub use device::{Device, FarEnd};
 pub use line::{Line, LineError, LineReport};
 pub use model::{ArmModel, ModelError};
 pub use params::{ParamsError, Ranges, SimParams};

@@ -3,7 +3,7 @@
 //! [`Line::open`] makes the pty and a symbolic link to it, [`Line::serve`] moves bytes and lets time pass. Clients may
 //! come and go; the line closes, and the link goes, with the value.
 
-use crate::device::{Device, Plant};
+use crate::device::FarEnd;
 use crate::pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,34 @@ pub struct LineReport {
     pub lost_us: u64,
 }
 
+/// The time that a half-duplex wire takes for its bytes.
+struct Wire {
+    /// Of a byte with its start and stop bit, ns.
+    byte_ns: u64,
+    /// When the wire is free again, µs.
+    free_us: u64,
+    /// What has not arrived at the host, and when it will, µs.
+    under_way: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Wire {
+    fn new(bit_rate: Option<u32>) -> Self {
+        let byte_ns = bit_rate.map_or(0, |rate| 10_000_000_000 / u64::from(rate.max(1)));
+        Self { byte_ns, free_us: 0, under_way: VecDeque::new() }
+    }
+
+    /// Sends `count` bytes at `now_us` or when the wire is free; says when the last has arrived, µs.
+    fn carry(&mut self, count: usize, now_us: u64) -> u64 {
+        self.free_us = self.free_us.max(now_us) + (self.byte_ns * count as u64).div_ceil(1000);
+        self.free_us
+    }
+
+    /// Time until something arrives at the host, µs.
+    fn left_us(&self, now_us: u64) -> u64 {
+        self.under_way.front().map_or(u64::MAX, |(arrived_us, _)| arrived_us.saturating_sub(now_us))
+    }
+}
+
 /// An open pty with a link to it.
 #[derive(Debug)]
 pub struct Line {
@@ -86,24 +115,26 @@ impl Line {
     }
 
     /// Moves bytes between clients and `device`, and steps it in real time, until `stop` is set; `after_step` is
-    /// called after every physics step. Waits without spinning.
+    /// called after every physics step. Answers arrive once the line, at the device's speed, has carried them. Waits
+    /// without spinning.
     ///
     /// # Errors
     /// [`LineError::Pty`].
-    pub fn serve<P: Plant>(
+    pub fn serve<D: FarEnd>(
         &mut self,
-        device: &mut Device<P>,
+        device: &mut D,
         stop: &AtomicBool,
-        mut after_step: impl FnMut(&mut Device<P>),
+        mut after_step: impl FnMut(&mut D),
     ) -> Result<LineReport, LineError> {
         let start = Instant::now();
         let now_us = || start.elapsed().as_micros() as u64;
         let mut pace = Pace::new(now_us(), device.time_us());
         let mut report = LineReport::default();
         let mut heard_us = now_us();
+        let mut wire = Wire::new(device.bit_rate());
         while !stop.load(Ordering::Relaxed) {
             // What the host has sent comes first: a firmware that catches up must not take lag for silence.
-            if self.exchange(device)? {
+            if self.exchange(device, &mut wire, &now_us)? {
                 heard_us = now_us();
             } else if now_us() - heard_us > CLIENT_GONE_US {
                 heard_us = now_us();
@@ -117,19 +148,23 @@ impl Line {
                 report.steps += 1;
             }
             (report.lag_max_us, report.lost_us) = (pace.lag_max_us(), pace.lost_us());
-            self.wait(pace.left_us(device.time_us(), now_us()).min(WAIT_MAX_US))?;
+            let now_us = now_us();
+            self.wait(pace.left_us(device.time_us(), now_us).min(wire.left_us(now_us)).min(WAIT_MAX_US))?;
         }
         Ok(report)
     }
 
-    /// Hands over what has come in and what shall go out; says whether anything came.
-    fn exchange<P: Plant>(&self, device: &mut Device<P>) -> io::Result<bool> {
+    /// Hands over what has come in, and what goes out once the wire has carried it; says whether anything came.
+    fn exchange<D: FarEnd>(&self, device: &mut D, wire: &mut Wire, now_us: &impl Fn() -> u64) -> io::Result<bool> {
         let mut buf = [0; 1024];
         let mut heard = false;
         loop {
             match rustix::io::read(&self.host_side, &mut buf) {
                 Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(count) => device.receive(&buf[..count]),
+                Ok(count) => {
+                    wire.carry(count, now_us());
+                    device.receive(&buf[..count]);
+                }
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
@@ -139,11 +174,16 @@ impl Line {
                 if count == 0 {
                     break;
                 }
-                match rustix::io::write(&self.host_side, &buf[..count]) {
-                    // A client that does not read loses bytes, as on any serial line.
-                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                let arrived_us = wire.carry(count, now_us());
+                wire.under_way.push_back((arrived_us, buf[..count].to_vec()));
+            }
+        }
+        while wire.left_us(now_us()) == 0 {
+            let (_, bytes) = wire.under_way.pop_front().unwrap_or_default();
+            match rustix::io::write(&self.host_side, &bytes) {
+                // A client that does not read loses bytes, as on any serial line.
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(heard)

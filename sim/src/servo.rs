@@ -45,7 +45,7 @@ const COASTING: Drive = Drive { torque_nm: 0.0, damping: 0.0 };
 impl Servo {
     pub(crate) fn new(motor: &MotorParams, servo: &ServoParams) -> Self {
         Self {
-            duty_per_count: DUTY_PER_GAIN_RAD * servo.p_gain * TAU / COUNTS_PER_TURN,
+            duty_per_count: duty_per_count(servo.p_gain),
             duty_limit: servo.duty_limit,
             stall_nm: motor.stall_torque_nm * servo.voltage,
             damping: motor.stall_torque_nm / motor.free_speed_rad_s,
@@ -54,6 +54,11 @@ impl Servo {
             duty: 0.0,
             engaged: false,
         }
+    }
+
+    /// Sets another position gain and another largest duty.
+    pub(crate) fn set(&mut self, p_gain: f64, duty_limit: f64) {
+        (self.duty_per_count, self.duty_limit) = (duty_per_count(p_gain), duty_limit);
     }
 
     /// Advances the shaft by `dt_s` with the joint at `joint_rad` turning at `speed_rad_s`, and returns what the joint
@@ -88,6 +93,10 @@ impl Servo {
     pub(crate) fn duty(&self) -> f64 {
         self.duty
     }
+}
+
+fn duty_per_count(p_gain: f64) -> f64 {
+    DUTY_PER_GAIN_RAD * p_gain * TAU / COUNTS_PER_TURN
 }
 
 /// Whole encoder counts nearest to an angle.

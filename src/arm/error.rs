@@ -62,6 +62,45 @@ pub enum ArmError {
     /// A message was not obeyed.
     #[error("the arm refused: {}", reason(.0))]
     Refused(Refusal),
+    /// Servos of the arm's bus are missing.
+    #[error(
+        "no answer from {}: expected servos with the ids 1 to {count}; check the supply, the cable between the last \
+         servo that answers and the first that does not, and the ids", missing.join(", ")
+    )]
+    MissingServos {
+        /// Joint and id of each.
+        missing: Vec<String>,
+        /// How many servos the arm has.
+        count: usize,
+    },
+    /// A servo of the bus has stopped answering.
+    #[error("servo {id} ({joint}) has not answered for {silent_ms} ms; check its cable and its supply")]
+    ServoSilent {
+        /// Id of the servo.
+        id: u8,
+        /// The joint that it moves.
+        joint: &'static str,
+        /// How long, ms.
+        silent_ms: u64,
+    },
+    /// A servo is not what the arm is made of.
+    #[error("servo {id} ({joint}) is of model {found}, expected {expected}; check --arm, and the ids")]
+    ServoModel {
+        /// Id of the servo.
+        id: u8,
+        /// The joint that it should move.
+        joint: &'static str,
+        /// Model number of the arm's servos.
+        expected: i32,
+        /// Model number that it gives.
+        found: i32,
+    },
+    /// The torque of servos could not be switched off.
+    #[error("the power of {} may still be on: no answer; switch the supply off", joints.join(", "))]
+    StillPowered {
+        /// The joints.
+        joints: Vec<&'static str>,
+    },
     /// A joint rests where it cannot be.
     #[error(
         "joint {joint} is at {position_rad:.3} rad, outside {:.3}..{:.3} rad, and got no power; \

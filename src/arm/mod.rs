@@ -3,9 +3,12 @@
 mod error;
 
 pub mod bridge;
+pub mod bus;
+pub mod so101;
 
 pub use bridge::{BridgeArm, BridgeOptions};
 pub use error::ArmError;
+pub use so101::{So101, So101Options};
 
 use firmware_bridge::{JointCommand, JointLimits, JointState};
 
@@ -52,6 +55,32 @@ pub trait Arm {
     /// # Errors
     /// The power may still be on.
     fn deactivate(&mut self) -> Result<(), ArmError>;
+}
+
+impl<A: Arm + ?Sized> Arm for Box<A> {
+    fn capabilities(&self) -> &Capabilities {
+        (**self).capabilities()
+    }
+
+    fn activate(&mut self) -> Result<(), ArmError> {
+        (**self).activate()
+    }
+
+    fn read(&mut self) -> Result<Reading, ArmError> {
+        (**self).read()
+    }
+
+    fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError> {
+        (**self).write(command)
+    }
+
+    fn clear_fault(&mut self) -> Result<(), ArmError> {
+        (**self).clear_fault()
+    }
+
+    fn deactivate(&mut self) -> Result<(), ArmError> {
+        (**self).deactivate()
+    }
 }
 
 /// Joint state with the time of its measurement.

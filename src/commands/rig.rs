@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use firmware_bridge::message::Mode;
-use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions};
+use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, So101, So101Options, so101};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::ControlLoop;
 use hindsight::env::simulated::{control_config, simulated, simulated_in_real_time};
 use hindsight::env::{ArmEnv, EnvError, Scene, SimEnv, Start};
-use hindsight::link::{self, Port};
+use hindsight::link;
 use hindsight::task::{Task, TaskKind};
 use hindsight::tracker::datagram::DEFAULT_ADDRESS;
 use hindsight::tracker::{ObjectSample, STALE_US, Tracker, UdpTracker};
@@ -32,6 +32,10 @@ pub(super) const OBJECT: &str = "puck";
 const FIRST_SAMPLE_US: u64 = 5_000_000;
 /// How long the object must be out of sight for a person to be told, µs.
 const LOST_US: u64 = 1_000_000;
+
+/// Longest silence of the control thread before the host's watchdog holds an arm whose servos have none, µs: that of
+/// the firmware.
+const HOST_WATCHDOG_US: u32 = 100_000;
 
 /// Arms that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,7 +89,7 @@ pub(super) struct Setup {
     pub task: Task,
 }
 
-pub(super) type PortEnv = ArmEnv<BridgeArm<Port<SystemClock>, SystemClock>, SystemClock, TableTracker, TableScene>;
+pub(super) type PortEnv = ArmEnv<Box<dyn Arm + Send>, SystemClock, TableTracker, TableScene>;
 
 /// A rig that is ready to start.
 pub(super) enum Rig {
@@ -140,11 +144,7 @@ impl RigArgs {
             let build = if self.realtime { simulated_in_real_time } else { simulated };
             return Ok(Rig::Simulated(Box::new(build(model, twin, arms, task.clone(), Start::InPlace)?)));
         }
-        let mut arm = BridgeArm::connect(link::open(&self.port, SystemClock)?, SystemClock, BridgeOptions::default())?;
-        let latched = match arm.mode() {
-            Mode::Fault(fault) => Some(ArmError::Fault(fault)),
-            _ => None,
-        };
+        let (mut arm, latched) = connect(&self.port, model)?;
         if let Some(found) = latched.as_ref().filter(|_| !self.clear_fault) {
             return Err(LossError(format!("{found}: support the arm and say --clear-fault")).into());
         }
@@ -165,6 +165,22 @@ impl RigArgs {
         let scene = TableScene { events };
         Ok(Rig::Real(Box::new(ArmEnv::new(task.clone(), Start::InPlace, control, tracker, scene)?)))
     }
+}
+
+/// The arm on a port: its own bus servos, or a microcontroller with this project's firmware, whichever answers; and
+/// the fault that it has latched.
+fn connect(port: &str, model: &ArmModel) -> Result<(Box<dyn Arm + Send>, Option<ArmError>)> {
+    let (is_spoken, bus) = so101::is_spoken(link::open(port, SystemClock)?, SystemClock)?;
+    if is_spoken {
+        let arm = So101::connect(bus, So101Options::new(model.limits()))?.with_watchdog(HOST_WATCHDOG_US);
+        return Ok((Box::new(arm), None));
+    }
+    let arm = BridgeArm::connect(bus.into_link(), SystemClock, BridgeOptions::default())?;
+    let latched = match arm.mode() {
+        Mode::Fault(fault) => Some(ArmError::Fault(fault)),
+        _ => None,
+    };
+    Ok((Box::new(arm), latched))
 }
 
 impl Setup {

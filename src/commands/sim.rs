@@ -17,7 +17,8 @@ use hindsight::tracker::{Publisher, TrackerError};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde_json::json;
-use sim::{Device, Line, ObjectPose, World};
+use sim::bus::Faults;
+use sim::{Device, FarEnd, Line, ObjectPose, ServoBus, World};
 
 use super::interrupt::Interrupt;
 use super::rig::{ArmName, OBJECT, Setup};
@@ -33,6 +34,8 @@ const CLEAR_OF_TIP_M: f64 = 0.07;
 enum Protocol {
     /// As a microcontroller with the firmware of this project.
     Bridge,
+    /// As the arm's own servos, six Feetech STS3215 on a bus.
+    Feetech,
 }
 
 /// Simulate an arm behind a pty, in real time, until Ctrl-C
@@ -72,43 +75,43 @@ impl Sim {
         let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
         let puck = setup.task.objects.map(|region| region.sample(&mut rng));
         world.reset(&REST_RAD, puck.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
-        let mut device = Device::new(world, boot_id());
-
-        let address = self.tracker.unwrap_or(DEFAULT_ADDRESS);
-        let mut camera = match setup.task.objects {
-            Some(_) => Some(Camera::new(address, rng.random())?),
+        let told = setup
+            .task
+            .objects
+            .map_or(String::new(), |_| format!(", the {OBJECT} told to {}", self.tracker.unwrap_or(DEFAULT_ADDRESS)));
+        let camera = match setup.task.objects {
+            Some(_) => Some(Camera::new(self.tracker.unwrap_or(DEFAULT_ADDRESS), rng.random())?),
             None => None,
         };
-        let mut hand = setup.task.objects.map(|region| StageHand { region, rng, away_since_us: None, put_back: 0 });
+        let hand = setup.task.objects.map(|region| StageHand { region, rng, away_since_us: None, put_back: 0 });
         let interrupt = Interrupt::listen("stopping")?;
+        let mut table = Table { camera, hand, untold: false };
         let mut line = Line::open(&self.link)?;
-        let told = camera.as_ref().map_or(String::new(), |_| format!(", the {OBJECT} told to {address}"));
         eprintln!("simulating {} at {}{told}; Ctrl-C ends it", self.arm.name(), self.link.display());
-        let mut untold = false;
-        let report = line.serve(&mut device, &interrupt.stop, |device| {
-            let now_us = device.time_us();
-            if let Some(hand) = &mut hand {
-                hand.watch(now_us, device.world_mut());
+        let (report, simulated_us) = match self.protocol {
+            Protocol::Bridge => {
+                let mut device = Device::new(world, boot_id());
+                let report = line.serve(&mut device, &interrupt.stop, |device| table.look(device.world_mut()))?;
+                (report, device.time_us())
             }
-            if let Some(camera) = &mut camera
-                && let Err(error) = camera.look(now_us, device.world())
-                && !std::mem::replace(&mut untold, true)
-            {
-                eprintln!("{error}");
+            Protocol::Feetech => {
+                let mut bus = ServoBus::new(world, Faults::default(), common.seed)?;
+                let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
+                (report, bus.time_us())
             }
-        })?;
+        };
         drop(line);
-        let put_back = hand.map_or(0, |hand| hand.put_back);
+        let put_back = table.hand.map_or(0, |hand| hand.put_back);
         let (lag_ms, lost_ms) = (report.lag_max_us as f64 / 1e3, report.lost_us as f64 / 1e3);
         output::say(
             common,
             &format!(
                 "simulated {:.1} s; behind by {lag_ms:.1} ms at most, {lost_ms:.1} ms lost; {OBJECT} put back {put_back} times",
-                device.time_us() as f64 / 1e6,
+                simulated_us as f64 / 1e6,
             ),
         );
         let object = json!({
-            "simulated_s": device.time_us() as f64 / 1e6,
+            "simulated_s": simulated_us as f64 / 1e6,
             "steps": report.steps,
             "lag_max_us": report.lag_max_us,
             "lost_us": report.lost_us,
@@ -123,6 +126,28 @@ impl Sim {
 /// Differs from start to start, as a microcontroller's does from reset to reset.
 fn boot_id() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u32)
+}
+
+/// Who looks at the table and tidies it up.
+struct Table {
+    camera: Option<Camera>,
+    hand: Option<StageHand>,
+    untold: bool,
+}
+
+impl Table {
+    fn look(&mut self, world: &mut World) {
+        let now_us = world.time_us();
+        if let Some(hand) = &mut self.hand {
+            hand.watch(now_us, world);
+        }
+        if let Some(camera) = &mut self.camera
+            && let Err(error) = camera.look(now_us, world)
+            && !std::mem::replace(&mut self.untold, true)
+        {
+            eprintln!("{error}");
+        }
+    }
 }
 
 /// Sees the object as the simulated tracker of training does, and tells it over UDP.

@@ -24,7 +24,7 @@ pub(super) enum World {
     /// A task on the nominal simulated arm.
     Arm {
         /// The arm.
-        model: ArmModel,
+        model: Box<ArmModel>,
         /// Its simulation.
         twin: Box<SimParams>,
         /// What to do.
@@ -53,7 +53,7 @@ impl WorldArgs {
         }
         let twin = SimParams::so101()?;
         let task = Task::new(self.task.unwrap_or(TaskKind::Push), twin.object.height_m / 2.0);
-        Ok(World::Arm { model: ArmModel::so101()?, twin: Box::new(twin), task: Box::new(task) })
+        Ok(World::Arm { model: Box::new(ArmModel::so101()?), twin: Box::new(twin), task: Box::new(task) })
     }
 }
 

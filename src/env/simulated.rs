@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use sim::{ArmModel, Device, SimParams, World};
+use sim::{ArmModel, Device, FarEnd, SimParams, World};
 
 use super::arm::{ArmEnv, Start};
 use super::scene::Scene;

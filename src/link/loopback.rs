@@ -3,59 +3,58 @@
 
 use super::Link;
 use crate::clock::Clock;
-use sim::device::{Device, Plant};
-use sim::world::World;
+use sim::device::{Device, FarEnd};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A simulated device that a link, a clock, a tracker and a test can hold at once.
 #[derive(Debug)]
-pub struct SimHandle<P = World>(Arc<Mutex<Device<P>>>);
+pub struct SimHandle<D = Device>(Arc<Mutex<D>>);
 
-impl<P> Clone for SimHandle<P> {
+impl<D> Clone for SimHandle<D> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<P: Plant> SimHandle<P> {
+impl<D: FarEnd> SimHandle<D> {
     /// Shares `device`.
     #[must_use]
-    pub fn new(device: Device<P>) -> Self {
+    pub fn new(device: D) -> Self {
         Self(Arc::new(Mutex::new(device)))
     }
 
     /// The device, for as long as the guard lives.
-    pub fn lock(&self) -> MutexGuard<'_, Device<P>> {
+    pub fn lock(&self) -> MutexGuard<'_, D> {
         // A panic elsewhere does not break bytes and time.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The host's end of the device's line.
     #[must_use]
-    pub fn link(&self) -> Loopback<P> {
+    pub fn link(&self) -> Loopback<D> {
         Loopback(self.clone())
     }
 
     /// The device's time.
     #[must_use]
-    pub fn clock(&self) -> VirtualClock<P> {
+    pub fn clock(&self) -> VirtualClock<D> {
         VirtualClock { device: self.clone(), real: None }
     }
 
     /// The device's time, which passes no quicker than the machine's from now on: for people who watch.
     #[must_use]
-    pub fn real_time_clock(&self) -> VirtualClock<P> {
+    pub fn real_time_clock(&self) -> VirtualClock<D> {
         VirtualClock { device: self.clone(), real: Some((Instant::now(), self.lock().time_us())) }
     }
 }
 
 /// The host's end of a simulated device's line; waiting steps the simulator.
 #[derive(Debug)]
-pub struct Loopback<P = World>(SimHandle<P>);
+pub struct Loopback<D = Device>(SimHandle<D>);
 
-impl<P: Plant> Link for Loopback<P> {
+impl<D: FarEnd> Link for Loopback<D> {
     type Error = Infallible;
 
     fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
@@ -82,19 +81,19 @@ impl<P: Plant> Link for Loopback<P> {
 
 /// Time of a simulated device; sleeping steps the simulator, so it passes in whole physics steps.
 #[derive(Debug)]
-pub struct VirtualClock<P = World> {
-    device: SimHandle<P>,
+pub struct VirtualClock<D = Device> {
+    device: SimHandle<D>,
     /// When real time began to count, and the device's time then, µs; `None` if nobody waits for it.
     real: Option<(Instant, u64)>,
 }
 
-impl<P> Clone for VirtualClock<P> {
+impl<D> Clone for VirtualClock<D> {
     fn clone(&self) -> Self {
         Self { device: self.device.clone(), real: self.real }
     }
 }
 
-impl<P: Plant> Clock for VirtualClock<P> {
+impl<D: FarEnd> Clock for VirtualClock<D> {
     fn now_us(&self) -> u64 {
         self.device.lock().time_us()
     }
@@ -116,7 +115,7 @@ impl<P: Plant> Clock for VirtualClock<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sim::{ArmModel, SimParams};
+    use sim::{ArmModel, SimParams, World};
 
     #[test]
     fn real_time_changes_when_a_simulated_arm_moves_but_not_how() {

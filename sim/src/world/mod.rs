@@ -2,7 +2,7 @@
 
 mod scene;
 
-use crate::delay::{CommandLine, FeedbackLine, Joints, Sample};
+use crate::delay::{CommandLine, FeedbackLine, Goals, Joints, Sample};
 use crate::model::ArmModel;
 use crate::params::{ParamsError, SimParams};
 use crate::servo::{self, Servo};
@@ -76,8 +76,8 @@ pub struct World {
     servos: Vec<Servo>,
     commands: CommandLine,
     feedback: FeedbackLine,
-    /// Goals in counts that the servos hold; `None` while the power is off.
-    goals: Option<Joints>,
+    /// What the servos hold.
+    goals: Goals,
     position_rad: Joints,
     velocity_rad_s: Joints,
     rng: Pcg64Mcg,
@@ -105,7 +105,7 @@ impl World {
             servos: params.servos.iter().map(|s| Servo::new(&params.motor, s)).collect(),
             commands: CommandLine::new(),
             feedback: FeedbackLine::new(Sample::default()),
-            goals: None,
+            goals: [None; MAX_JOINTS],
             position_rad: zero,
             velocity_rad_s: [0.0; MAX_JOINTS],
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -147,7 +147,7 @@ impl World {
         self.servos.clear();
         self.servos.extend(self.params.servos.iter().map(|s| Servo::new(&self.params.motor, s)));
         self.commands = CommandLine::new();
-        self.goals = None;
+        self.goals = [None; MAX_JOINTS];
         self.feedback = FeedbackLine::new(self.sample());
         Ok(())
     }
@@ -169,14 +169,26 @@ impl World {
             self.goals = command;
         }
         for (i, servo) in self.servos.iter_mut().enumerate() {
-            let goal = self.goals.map(|goals| goals[i]);
-            let drive = servo.step(goal, self.position_rad[i], self.velocity_rad_s[i], STEP_US as f64 * 1e-6);
+            let drive = servo.step(self.goals[i], self.position_rad[i], self.velocity_rad_s[i], STEP_US as f64 * 1e-6);
             self.scene.set_drive(i, drive);
         }
         self.scene.step();
         self.scene.read_joints(&mut self.position_rad, &mut self.velocity_rad_s);
         self.time_us += STEP_US;
         self.feedback.push(self.sample());
+    }
+
+    /// Sends goals to the servos, in encoder counts from their joints' zeros; `None` cuts a joint's power.
+    pub(crate) fn command(&mut self, goals: Goals) {
+        let delay_us = self.params.command_latency.draw(&mut self.rng);
+        self.commands.send(self.time_us + delay_us, goals);
+    }
+
+    /// Sets what a servo's registers can: its gain as a multiple of [`SimParams`]'s, and its largest duty, 0 to 1.
+    pub(crate) fn set_servo(&mut self, joint: usize, gain: f64, duty_limit: f64) {
+        if let (Some(servo), Some(params)) = (self.servos.get_mut(joint), self.params.servos.get(joint)) {
+            servo.set(params.p_gain * gain, duty_limit);
+        }
     }
 
     /// Time since the world began, µs; resets do not turn it back.
@@ -282,18 +294,16 @@ impl Motors for World {
         if let Some(&found) = goal_rad.iter().find(|goal| !goal.is_finite()) {
             return Err(SimError::NotFinite { what: "a joint's goal", found: f64::from(found) });
         }
-        let mut goals = [0.0; MAX_JOINTS];
+        let mut goals = [None; MAX_JOINTS];
         for (counts, &goal) in goals.iter_mut().zip(goal_rad) {
-            *counts = servo::counts(f64::from(goal));
+            *counts = Some(servo::counts(f64::from(goal)));
         }
-        let delay_us = self.params.command_latency.draw(&mut self.rng);
-        self.commands.send(self.time_us + delay_us, Some(goals));
+        self.command(goals);
         Ok(())
     }
 
     fn disable(&mut self) -> Result<(), SimError> {
-        let delay_us = self.params.command_latency.draw(&mut self.rng);
-        self.commands.send(self.time_us + delay_us, None);
+        self.command([None; MAX_JOINTS]);
         Ok(())
     }
 }

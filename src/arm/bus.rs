@@ -1,0 +1,262 @@
+//! Asks the servos of a half-duplex bus for registers, within deadlines.
+//!
+//! What a servo says about alarms is kept, never an error: an arm with a hot motor must still be parked and released.
+
+use super::ArmError;
+use crate::clock::Clock;
+use crate::link::Link;
+use firmware_bridge::servo::{
+    BROADCAST, Decoder, Instruction, MAX_PACKET, PacketError, Protocol, Register, RegisterError,
+};
+
+/// Longest wait for a single servo's answer outside of a control tick, µs: beyond the 16 ms of an adapter with FTDI's
+/// default latency.
+const ANSWER_US: u64 = 20_000;
+
+/// Why a servo did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The line failed.
+    #[error(transparent)]
+    Link(Box<dyn std::error::Error + Send + Sync>),
+    /// It does not answer.
+    #[error("servo {id} did not answer {tries} times; check its cable, its supply and its id")]
+    NoAnswer {
+        /// Which servo.
+        id: u8,
+        /// How often it was asked.
+        tries: u32,
+    },
+    /// It answers with something else than what was asked for.
+    #[error(
+        "servo {id} answered {found} bytes instead of {expected}; check its firmware, and that no other servo has its id"
+    )]
+    Length {
+        /// Which servo.
+        id: u8,
+        /// Bytes that were asked for.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// A value that a register cannot hold.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// A question that the protocol cannot put.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+}
+
+impl From<BusError> for ArmError {
+    fn from(error: BusError) -> Self {
+        Self::link(error)
+    }
+}
+
+/// What happened on the bus since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BusCounts {
+    /// Answers that were waited for.
+    pub asked: u64,
+    /// Answers that did not come in time.
+    pub lost: u64,
+    /// Bytes that seemed to be a packet and were damaged.
+    pub damaged: u64,
+    /// Answers that nobody had asked for: late ones.
+    pub unexpected: u64,
+    /// Questions that were put again.
+    pub retries: u64,
+}
+
+/// One servo's part of an answer to [`Bus::sync_read`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Alarms: the error byte.
+    pub error: u8,
+    /// The registers' bytes.
+    pub data: heapless::Vec<u8, 32>,
+}
+
+/// A bus and the host's end of it.
+#[derive(Debug)]
+pub struct Bus<L: Link, C: Clock> {
+    link: L,
+    clock: C,
+    protocol: Protocol,
+    decoder: Decoder,
+    counts: BusCounts,
+}
+
+impl<L: Link, C: Clock> Bus<L, C> {
+    /// A bus over `link`, whose deadlines are read on `clock`.
+    pub fn new(link: L, clock: C, protocol: Protocol) -> Self {
+        Self { link, clock, protocol, decoder: Decoder::new(protocol), counts: BusCounts::default() }
+    }
+
+    /// What happened on the bus.
+    pub fn counts(&self) -> BusCounts {
+        self.counts
+    }
+
+    /// Host's clock, µs.
+    pub fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
+    /// The line, to go on with it in another way.
+    pub fn into_link(self) -> L {
+        self.link
+    }
+
+    /// Whether servo `id` answers within `timeout_us`.
+    ///
+    /// # Errors
+    /// [`BusError::Link`].
+    pub fn ping(&mut self, id: u8, timeout_us: u64) -> Result<bool, BusError> {
+        let mut answer = [None];
+        self.ask(id, &Instruction::Ping, 0, &[id], &mut answer, timeout_us)?;
+        Ok(answer[0].is_some())
+    }
+
+    /// Reads a register; asks up to `tries` times.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    pub fn read(&mut self, id: u8, register: &Register, tries: u32) -> Result<i32, BusError> {
+        let instruction = Instruction::Read { address: register.address, len: register.size.into() };
+        let answer = self.insist(id, &instruction, register.size.into(), tries)?;
+        Ok(register.decode(&answer.data)?)
+    }
+
+    /// Writes a register, in counts, and waits for the acknowledgement; tries up to `tries` times.
+    ///
+    /// # Errors
+    /// See [`BusError`]. The value may have been stored all the same.
+    pub fn write(&mut self, id: u8, register: &Register, value: i32, tries: u32) -> Result<(), BusError> {
+        let data = register.encode(value)?;
+        self.insist(id, &Instruction::Write { address: register.address, data: &data }, 0, tries).map(|_| ())
+    }
+
+    /// Reads `len` bytes from `address` on of all `ids`, waiting until `deadline_us`. Servos whose answers are good
+    /// have them in `answers`; those of the others stay as they are.
+    ///
+    /// # Errors
+    /// [`BusError::Link`], [`BusError::Packet`].
+    pub fn sync_read(
+        &mut self,
+        address: u16,
+        len: u16,
+        ids: &[u8],
+        answers: &mut [Option<Answer>],
+        deadline_us: u64,
+    ) -> Result<(), BusError> {
+        let timeout_us = deadline_us.saturating_sub(self.clock.now_us());
+        self.ask(BROADCAST, &Instruction::SyncRead { address, len, ids }, len.into(), ids, answers, timeout_us)
+    }
+
+    /// Writes a register of several servos at once; none acknowledges it.
+    ///
+    /// # Errors
+    /// See [`BusError`]; nothing is sent where a value does not fit.
+    pub fn sync_write(&mut self, register: &Register, values: &[(u8, i32)]) -> Result<(), BusError> {
+        let mut entries: heapless::Vec<u8, { MAX_PACKET / 2 }> = heapless::Vec::new();
+        for &(id, value) in values {
+            let stored = entries.push(id).is_ok() && entries.extend_from_slice(&register.encode(value)?).is_ok();
+            if !stored {
+                return Err(PacketError::NoRoom.into());
+            }
+        }
+        let (address, len) = (register.address, register.size.into());
+        self.send(BROADCAST, &Instruction::SyncWrite { address, len, entries: &entries })
+    }
+
+    /// Counts a question that is put again.
+    pub(super) fn count_retry(&mut self) {
+        self.counts.retries += 1;
+    }
+
+    fn send(&mut self, id: u8, instruction: &Instruction<'_>) -> Result<(), BusError> {
+        let mut packet = [0; MAX_PACKET];
+        let len = instruction.encode(self.protocol, id, &mut packet)?;
+        self.link.write_all(&packet[..len]).map_err(link)
+    }
+
+    fn insist(&mut self, id: u8, instruction: &Instruction<'_>, len: usize, tries: u32) -> Result<Answer, BusError> {
+        for attempt in 0..tries {
+            self.counts.retries += u64::from(attempt > 0);
+            let mut answer = [None];
+            self.ask(id, instruction, len, &[id], &mut answer, ANSWER_US)?;
+            let [answer] = answer;
+            match answer {
+                Some(answer) if answer.data.len() == len => return Ok(answer),
+                Some(answer) if attempt + 1 == tries => {
+                    return Err(BusError::Length { id, expected: len, found: answer.data.len() });
+                }
+                _ => {}
+            }
+        }
+        Err(BusError::NoAnswer { id, tries })
+    }
+
+    /// Puts a question and collects the answers of `ids`, each of `len` bytes if it is more than one that is asked.
+    fn ask(
+        &mut self,
+        id: u8,
+        instruction: &Instruction<'_>,
+        len: usize,
+        ids: &[u8],
+        answers: &mut [Option<Answer>],
+        timeout_us: u64,
+    ) -> Result<(), BusError> {
+        // Half duplex: what is still waiting is late, and an answer to something else.
+        self.link.discard_input().map_err(link)?;
+        self.decoder = Decoder::new(self.protocol);
+        self.send(id, instruction)?;
+        self.counts.asked += ids.len() as u64;
+        let until_us = self.clock.now_us() + timeout_us;
+        let mut missing = ids.len();
+        let mut buf = [0; 256];
+        while missing > 0 {
+            let count = self.link.read(&mut buf, until_us).map_err(link)?;
+            let mut bytes = &buf[..count];
+            while !bytes.is_empty() {
+                bytes = self.decoder.push(bytes);
+                missing -= self.collect(len, ids, answers);
+            }
+            if count == 0 || self.clock.now_us() > until_us {
+                // A packet that broke off may hide those behind it.
+                while missing > 0 && self.decoder.skip() {
+                    missing -= self.collect(len, ids, answers);
+                }
+                break;
+            }
+        }
+        self.counts.lost += missing as u64;
+        Ok(())
+    }
+
+    /// Takes in the packets that are whole; how many servos have answered in them.
+    fn collect(&mut self, len: usize, ids: &[u8], answers: &mut [Option<Answer>]) -> usize {
+        let mut good = 0;
+        while let Some(packet) = self.decoder.next_packet() {
+            let Ok(packet) = packet else {
+                self.counts.damaged += 1;
+                continue;
+            };
+            let slot = ids.iter().position(|asked| *asked == packet.id).and_then(|index| answers.get_mut(index));
+            match (packet.status(), slot) {
+                (Ok(status), Some(slot @ None)) if ids.len() == 1 || status.data.len() == len => {
+                    let data = heapless::Vec::from_slice(status.data).unwrap_or_default();
+                    *slot = Some(Answer { error: status.error, data });
+                    good += 1;
+                }
+                _ => self.counts.unexpected += 1,
+            }
+        }
+        good
+    }
+}
+
+fn link(error: impl std::error::Error + Send + Sync + 'static) -> BusError {
+    BusError::Link(Box::new(error))
+}
