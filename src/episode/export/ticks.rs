@@ -1,6 +1,6 @@
 //! Every tick of every episode as a row of one flat table, for spreadsheets, pandas, DuckDB and the like.
 //!
-//! Columns are the fields of [`Tick`](crate::episode::Tick) with a number a column (`position_rad.0` is the joint next
+//! Columns are the fields of [`crate::episode::Tick`] with a number a column (`position_rad.0` is the joint next
 //! to the base), after `episode`, the number in the source file's name. What an episode lacks is an empty cell in CSV
 //! and NaN in Parquet. Nothing is resampled.
 
