@@ -304,3 +304,54 @@ fn a_bad_bus_costs_ticks_at_most_and_never_a_jump_or_power_that_stays_on() {
         assert!(name == "none" || *stale + *retries > 0 || name.contains("0.1 %"), "{name}: nothing happened");
     }
 }
+
+/// The program, simulating servos behind a pty for as long as it lives.
+struct Simulated(std::process::Child);
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn program(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hindsight")).args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = told.lines().last().unwrap_or("null");
+    (output.status.code(), serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {told}")))
+}
+
+#[test]
+fn people_can_look_at_the_servos_behind_a_port_and_are_told_what_is_wrong() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("arm");
+    let port = link.to_str().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hindsight"));
+    command.args(["sim", "--protocol", "feetech", "--task", "reach", "--link", port]);
+    let mut simulated = Simulated(command.stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let mut told = String::new();
+    let stderr = simulated.0.stderr.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut told).unwrap();
+    assert!(told.contains("simulating so101"), "{told}");
+
+    let (code, seen) = program(&["monitor", "--port", port, "--count", "1", "--json"]);
+    assert_eq!(code, Some(0));
+    let servos = seen["servos"].as_array().unwrap();
+    assert_eq!(servos.len(), 6);
+    assert_eq!((&servos[5]["joint"], &servos[5]["torque"]), (&"gripper".into(), &false.into()));
+
+    let grade = |report: &serde_json::Value, what: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["what"] == what).map(|finding| finding["grade"].clone())
+    };
+    let (_, report) = program(&["doctor", "--port", port, "--json"]);
+    assert_eq!(grade(&report, "servos"), Some("good".into()), "{report}");
+    assert_eq!(grade(&report, "firmware"), Some("good".into()), "{report}");
+    let arguments = ["doctor", "--port", port, "--task", "reach", "--policy", "push", "--json"];
+    let (code, report) = program(&arguments);
+    assert_eq!((code, grade(&report, "policy")), (Some(1), Some("bad".into())), "{report}");
+    drop(simulated);
+    let (code, report) = program(&["doctor", "--port", port, "--json"]);
+    assert_eq!((code, grade(&report, "port")), (Some(1), Some("bad".into())), "{report}");
+}

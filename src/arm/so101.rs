@@ -11,6 +11,9 @@
 //! then stays where it was last sent. Whoever needs more puts a microcontroller with this project's firmware between.
 
 mod servos;
+mod vitals;
+
+pub use vitals::{Vitals, alarms, vitals};
 
 use super::bus::{Bus, BusCounts, BusError};
 use super::{Arm, ArmError, Capabilities, Reading};
@@ -29,7 +32,8 @@ use std::time::Duration;
 pub const JOINTS: [&str; COUNT] =
     ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"];
 const COUNT: usize = 6;
-const IDS: [u8; COUNT] = [1, 2, 3, 4, 5, 6];
+/// The servos' ids.
+pub const IDS: [u8; COUNT] = [1, 2, 3, 4, 5, 6];
 
 /// Ticks between two looks at whether all servos still have power.
 const POWER_CHECK_TICKS: u32 = 8;

@@ -3,12 +3,14 @@
 mod choice;
 mod collect;
 mod demo;
+mod doctor;
 mod drive;
 mod episodes;
 mod eval;
 mod experiment;
 mod finetune;
 mod interrupt;
+mod monitor;
 mod output;
 mod plot;
 mod relabel;
@@ -50,6 +52,8 @@ enum Command {
     Collect(collect::Collect),
     /// Show the whole loop on a simulated arm that differs from its twin
     Demo(demo::Demo),
+    /// Find out what is wrong with an arm, and what to do about it
+    Doctor(doctor::Doctor),
     /// Look into recorded episodes
     Episodes(episodes::Episodes),
     /// Measure how often a policy succeeds
@@ -58,6 +62,8 @@ enum Command {
     Experiment(experiment::Experiment),
     /// Make a policy better on one very arm, from the arm's own episodes
     Finetune(finetune::Finetune),
+    /// Watch an arm's servos: position, load, current, temperature, alarms
+    Monitor(monitor::Monitor),
     /// Derive episodes in which misses are hits on other goals
     Relabel(relabel::Relabel),
     /// Let a policy drive an arm
@@ -108,10 +114,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     match &arguments.command {
         Command::Collect(command) => command.run(common),
         Command::Demo(command) => command.run(common),
+        Command::Doctor(command) => command.run(common),
         Command::Episodes(command) => command.run(common),
         Command::Eval(command) => command.run(common),
         Command::Experiment(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
+        Command::Monitor(command) => command.run(common),
         Command::Relabel(command) => command.run(common),
         Command::Run(command) => command.run(common),
         Command::Sim(command) => command.run(common),

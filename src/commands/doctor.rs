@@ -1,0 +1,295 @@
+//! `hindsight doctor`: everything that can be found out about an arm without moving it, and a remedy for each thing
+//! that is wrong.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use firmware_bridge::message::Mode;
+use firmware_bridge::servo::sts3215 as table;
+use hindsight::arm::bus::{Answer, Bus};
+use hindsight::arm::so101::{self, IDS, JOINTS};
+use hindsight::arm::{Arm, BridgeArm, BridgeOptions};
+use hindsight::clock::{Clock, SystemClock};
+use hindsight::control::{Histogram, PERIOD_US};
+use hindsight::link::{self, Link};
+use hindsight::task::TaskKind;
+use serde::Serialize;
+use serde_json::json;
+
+use super::choice::Choice;
+use super::rig::{ArmName, Setup};
+use super::{Common, Finish, output};
+
+/// Readings that are timed.
+const READINGS: u32 = 300;
+/// Periods of the control loop that are timed.
+const PERIODS: u32 = 250;
+/// What a tick reads of each servo: present position to present current.
+const STATE: (u16, u16) = (table::PRESENT_POSITION.address, 15);
+/// Wire time of a tick's reading and of its goals at 1 Mbit/s, µs: 140 and 26 bytes.
+const WIRE_US: [f64; 2] = [1_400.0, 260.0];
+/// Servos that are hotter are worth a word, °C; they protect themselves at 70.
+const HOT_C: f32 = 60.0;
+/// Supply of the servos for 12 V and of those for 7.4 V, below which their torque lacks, V.
+const LEAST_V: f32 = 6.0;
+const TRIES: u32 = 3;
+
+/// Find out what is wrong with an arm, and what to do about it
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Serial port of the arm
+    #[arg(long)]
+    port: String,
+    /// Also check that this policy, an ONNX file or a shipped one, fits the task
+    #[arg(long, requires = "task")]
+    policy: Option<String>,
+    /// Task of the policy
+    #[arg(long, value_enum)]
+    task: Option<TaskKind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Good,
+    Doubtful,
+    Bad,
+}
+
+/// Something that was found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    grade: Grade,
+    what: String,
+    found: String,
+    /// Empty where all is well.
+    remedy: String,
+}
+
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, grade: Grade, what: &str, found: impl Into<String>, remedy: &str) {
+        let remedy = if grade == Grade::Good { String::new() } else { remedy.to_owned() };
+        self.0.push(Finding { grade, what: what.to_owned(), found: found.into(), remedy });
+    }
+
+    fn worst(&self) -> Grade {
+        let has = |grade| self.0.iter().any(|finding| finding.grade == grade);
+        if has(Grade::Bad) {
+            Grade::Bad
+        } else if has(Grade::Doubtful) {
+            Grade::Doubtful
+        } else {
+            Grade::Good
+        }
+    }
+}
+
+impl Doctor {
+    /// Looks at everything before it says anything; nothing moves and nothing is written to the servos.
+    ///
+    /// # Errors
+    /// Something was found that keeps the arm from working.
+    pub(super) fn run(&self, common: &Common) -> Result<Finish> {
+        let mut findings = Findings::default();
+        latency_timer(&self.port, &mut findings);
+        self.look_at_port(&mut findings);
+        machine(&mut findings);
+        self.look_at_policy(common, &mut findings);
+        for Finding { grade, what, found, remedy } in &findings.0 {
+            let mark = match grade {
+                Grade::Good => "ok  ",
+                Grade::Doubtful => "look",
+                Grade::Bad => "BAD ",
+            };
+            output::say(common, &format!("{mark}  {what:22} {found}"));
+            if !remedy.is_empty() {
+                output::say(common, &format!("      {:22} -> {remedy}", ""));
+            }
+        }
+        output::finish(common, &json!({ "findings": findings.0, "worst": findings.worst() }));
+        match findings.worst() {
+            Grade::Bad => {
+                let count = findings.0.iter().filter(|finding| finding.grade == Grade::Bad).count();
+                Err(anyhow::anyhow!("{count} of {} findings keep the arm from working", findings.0.len()))
+            }
+            _ => Ok(Finish::Done),
+        }
+    }
+
+    fn look_at_port(&self, findings: &mut Findings) {
+        let port = match link::open(&self.port, SystemClock) {
+            Ok(port) => port,
+            Err(error) => return findings.add(Grade::Bad, "port", error.to_string(), "see above; then look again"),
+        };
+        findings.add(Grade::Good, "port", format!("{} opens", self.port), "");
+        match so101::is_spoken(port, SystemClock) {
+            Err(error) => findings.add(Grade::Bad, "line", error.to_string(), "check the cable"),
+            Ok((true, mut bus)) => servos(&mut bus, findings),
+            Ok((false, bus)) => bridge(bus.into_link(), findings),
+        }
+    }
+
+    fn look_at_policy(&self, common: &Common, findings: &mut Findings) {
+        let (Some(policy), Some(kind)) = (&self.policy, self.task) else { return };
+        let load = || -> Result<()> {
+            let task = Setup::new(ArmName::So101, kind, None)?.task;
+            Choice::find(Some(policy), kind)?.load(&task, common.seed).map(|_| ())
+        };
+        match load() {
+            Ok(()) => findings.add(Grade::Good, "policy", format!("{policy} fits the task {}", kind.name()), ""),
+            Err(error) => findings.add(Grade::Bad, "policy", format!("{error:#}"), "name another policy or task"),
+        }
+    }
+}
+
+/// An FTDI adapter holds short answers back for 16 ms unless it is told not to.
+fn latency_timer(port: &str, findings: &mut Findings) {
+    let device = std::fs::canonicalize(port).unwrap_or_else(|_| Path::new(port).to_owned());
+    let Some(name) = device.file_name() else { return };
+    let file = Path::new("/sys/bus/usb-serial/devices").join(name).join("latency_timer");
+    let Ok(text) = std::fs::read_to_string(&file) else { return };
+    let grade = if text.trim() == "1" { Grade::Good } else { Grade::Bad };
+    let remedy = format!("echo 1 | sudo tee {}", file.display());
+    findings.add(grade, "adapter's latency", format!("{} ms", text.trim()), &remedy);
+}
+
+fn servos<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let vitals = match so101::vitals(bus) {
+        Ok(vitals) => vitals,
+        Err(error) => return findings.add(Grade::Bad, "servos", error.to_string(), "check the cable"),
+    };
+    let answer = vitals.iter().flatten().count();
+    let silent: Vec<String> = (vitals.iter().zip(IDS.into_iter().zip(JOINTS)))
+        .filter(|(servo, _)| servo.is_none())
+        .map(|(_, (id, joint))| format!("{id} ({joint})"))
+        .collect();
+    match silent.is_empty() {
+        true => findings.add(Grade::Good, "servos", format!("{answer} Feetech servos answer"), ""),
+        false => findings.add(
+            Grade::Bad,
+            "servos",
+            format!("no answer from {}", silent.join(", ")),
+            "check the cable between the last servo that answers and the first that does not, and their ids",
+        ),
+    }
+    for servo in vitals.iter().flatten() {
+        let what = format!("{} {}", servo.id, servo.joint);
+        let alarms = servo.alarms.join(", ");
+        if !alarms.is_empty() {
+            let remedy = "switch the torque off, find what the joint pressed against or what heats it, and let it cool";
+            findings.add(Grade::Bad, &what, format!("alarm: {alarms}"), remedy);
+        }
+        if servo.temperature_c > HOT_C {
+            let found = format!("{:.0} °C", servo.temperature_c);
+            findings.add(Grade::Doubtful, &what, found, "let it cool; it holds or squeezes too much");
+        }
+        if servo.voltage_v < LEAST_V {
+            let found = format!("{:.1} V", servo.voltage_v);
+            findings.add(Grade::Bad, &what, found, "check the supply: it must give 5 A or more under load");
+        }
+    }
+    let powered: Vec<&str> = vitals.iter().flatten().filter(|servo| servo.torque).map(|servo| servo.joint).collect();
+    if !powered.is_empty() {
+        let found = format!("on in {}", powered.join(", "));
+        let remedy = "a program was killed, or another one runs; `hindsight run` takes over without a jump";
+        findings.add(Grade::Doubtful, "torque", found, remedy);
+    }
+    firmware(bus, findings);
+    round_trip(bus, findings);
+}
+
+/// Servos of different firmware may differ in what they do.
+fn firmware<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let mut versions: Vec<(i32, i32)> = Vec::new();
+    for id in IDS {
+        let mut read = |register| bus.read(id, register, TRIES);
+        match (read(&table::MODEL), read(&table::FIRMWARE_MAJOR), read(&table::FIRMWARE_MINOR)) {
+            (Ok(model), Ok(major), Ok(minor)) => {
+                versions.push((major, minor));
+                if model != i32::from(table::MODEL_NUMBER) {
+                    let found = format!("servo {id} is of model {model}, expected {}", table::MODEL_NUMBER);
+                    findings.add(Grade::Bad, "model", found, "an SO-101 has six STS3215; check --port and the ids");
+                }
+            }
+            // Told before.
+            _ => continue,
+        }
+    }
+    let told: Vec<String> = versions.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
+    match versions.iter().all(|version| Some(version) == versions.first()) {
+        true => findings.add(Grade::Good, "firmware", told.first().cloned().unwrap_or_default(), ""),
+        false => {
+            let remedy = "works in most cases; update all to the newest with the vendor's program if one misbehaves";
+            findings.add(Grade::Doubtful, "firmware", told.join(", "), remedy);
+        }
+    }
+}
+
+fn round_trip<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let (mut times, before) = (Histogram::default(), bus.counts());
+    for _ in 0..READINGS {
+        let begun_us = bus.now_us();
+        let mut answers: [Option<Answer>; IDS.len()] = Default::default();
+        if bus.sync_read(STATE.0, STATE.1, &IDS, &mut answers, begun_us + 40_000).is_err() {
+            return findings.add(Grade::Bad, "bus", "the line broke while it was timed", "check the cable");
+        }
+        times.record(bus.now_us() - begun_us);
+    }
+    let [median, late] = [0.5, 0.99].map(|q| times.quantile_us(q).unwrap_or(0.0));
+    let lost = bus.counts().lost - before.lost;
+    let asked = bus.counts().asked - before.asked;
+    let found = format!(
+        "a reading takes {:.2} ms, 99 % within {:.2} ms (the wire alone {:.2} ms); {lost} of {asked} answers lost",
+        median / 1e3,
+        late / 1e3,
+        WIRE_US[0] / 1e3
+    );
+    let over = |reading_us: f64| reading_us + WIRE_US[1] > f64::from(PERIOD_US);
+    let slow = over(late);
+    let grade = if lost * 20 > asked || over(median) {
+        Grade::Bad
+    } else if lost > 0 || slow {
+        Grade::Doubtful
+    } else {
+        Grade::Good
+    };
+    let remedy = "use a short cable and no hub, set the adapter's latency, and see that no other program has the port";
+    findings.add(grade, "bus", found, remedy);
+}
+
+fn bridge<L: Link>(link: L, findings: &mut Findings) {
+    let arm = match BridgeArm::connect(link, SystemClock, BridgeOptions::default()) {
+        Ok(arm) => arm,
+        Err(error) => return findings.add(Grade::Bad, "arm", error.to_string(), "see above; then look again"),
+    };
+    let joints = arm.capabilities().limits.len();
+    let watchdog_ms = arm.capabilities().watchdog_us.unwrap_or(0) / 1000;
+    let found = format!("this project's firmware, {joints} joints, watchdog after {watchdog_ms} ms");
+    findings.add(Grade::Good, "arm", found, "");
+    match arm.mode() {
+        Mode::Fault(_) => {
+            let remedy = "support the arm, find the cause, and run again with --clear-fault";
+            findings.add(Grade::Bad, "fault", "the firmware has latched a fault", remedy);
+        }
+        mode => findings.add(Grade::Good, "mode", format!("{mode:?}"), ""),
+    }
+}
+
+/// Whether this machine can keep the control loop's period.
+fn machine(findings: &mut Findings) {
+    let (mut clock, mut lateness) = (SystemClock, Histogram::default());
+    let mut due_us = clock.now_us();
+    for _ in 0..PERIODS {
+        due_us += u64::from(PERIOD_US);
+        clock.sleep_until_us(due_us);
+        lateness.record(clock.now_us() - due_us);
+    }
+    let [median, late] = [0.5, 0.99].map(|q| lateness.quantile_us(q).unwrap_or(0.0));
+    let found = format!("wakes {median:.0} µs late, 99 % within {late:.0} µs");
+    let grade = if late > f64::from(PERIOD_US) / 2.0 { Grade::Doubtful } else { Grade::Good };
+    findings.add(grade, "machine", found, "close what else runs; a busy machine makes the arm jerk");
+}
