@@ -5,7 +5,8 @@ use firmware_bridge::JointCommand;
 use firmware_bridge::message::Refusal;
 use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
 use hindsight::arm::bus::{Bus, BusError};
-use hindsight::arm::{Arm, ArmError, So101, So101Options};
+use hindsight::arm::so101::calibrate;
+use hindsight::arm::{Arm, ArmError, Calibration, So101, So101Options};
 use hindsight::control::{ControlConfig, ControlLoop, REST_RAD, SetPoint};
 use hindsight::link::{Loopback, SimHandle, VirtualClock};
 use sim::bus::Faults;
@@ -35,7 +36,8 @@ fn bus(handle: &Handle) -> Bus<Loopback<ServoBus>, VirtualClock<ServoBus>> {
 }
 
 fn connected(handle: &Handle) -> Result<Driver, ArmError> {
-    So101::connect(bus(handle), So101Options::new(model().limits()))
+    let calibration = Calibration::nominal(Protocol::Feetech, &model().limits()).unwrap();
+    So101::connect(bus(handle), So101Options::new(calibration, model().limits()))
 }
 
 fn register(handle: &Handle, id: u8, register: &Register) -> i32 {
@@ -134,6 +136,10 @@ fn what_is_missing_or_foreign_is_named() {
 
     let handle = powered_off(Faults::default());
     let mut bus = bus(&handle);
+    bus.write(4, &table::HOMING_OFFSET, 30, TRIES).unwrap();
+    let error = connected(&handle).unwrap_err();
+    let ArmError::OtherCalibration { joints } = &error else { panic!("{error}") };
+    assert_eq!(joints, &["wrist_flex"]);
     assert!(matches!(bus.read(9, &table::MODEL, TRIES), Err(BusError::NoAnswer { id: 9, tries: TRIES })));
     assert!(matches!(bus.write(1, &table::HOMING_OFFSET, 2048, TRIES), Err(BusError::Register(_))), "it would wrap");
 }
@@ -354,4 +360,52 @@ fn people_can_look_at_the_servos_behind_a_port_and_are_told_what_is_wrong() {
     drop(simulated);
     let (code, report) = program(&["doctor", "--port", port, "--json"]);
     assert_eq!((code, grade(&report, "port")), (Some(1), Some("bad".into())), "{report}");
+}
+
+#[test]
+fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_before() {
+    let handle = powered_off(Faults::default());
+    let mut bus = bus(&handle);
+    // As if the horns had been screwed on anywhere: the servos' counts are off by hundreds, one wraps.
+    for (id, offset) in [(1, 700), (2, -900), (3, 1200), (4, -300), (5, 400), (6, -1500)] {
+        bus.write(id, &table::HOMING_OFFSET, offset, TRIES).unwrap();
+    }
+    let limits = model().limits();
+    let pose_by_hand = |share: f32| {
+        let joints: Vec<f32> = limits.iter().map(|l| (1.0 - share) * l.lower_rad + share * l.upper_rad).collect();
+        handle.lock().world_mut().reset(&joints, None, 1).unwrap();
+        wait(&handle, 12_000);
+    };
+    calibrate::release(&mut bus).unwrap();
+    pose_by_hand(0.5);
+    let mut measured = calibrate::home(&mut bus).unwrap();
+    // Slowly: a quarter of a turn between two readings is followed, more than half of one would not be.
+    for share in [0.5, 0.25, 0.0, 0.25, 0.5, 0.75, 1.0] {
+        pose_by_hand(share);
+        calibrate::follow(&mut bus, &mut measured).unwrap();
+    }
+    let calibration = calibrate::finish(&mut bus, &measured).unwrap();
+    handle.lock().world_mut().reset(&REST_RAD, None, 1).unwrap();
+    wait(&handle, 500_000);
+
+    let nominal = connected(&handle).unwrap_err();
+    assert!(matches!(nominal, ArmError::OtherCalibration { .. }), "{nominal}");
+    let options = So101Options::new(calibration, limits.clone());
+    let mut arm = So101::connect(bus, options).unwrap();
+    let (seen, truth) = (arm.read().unwrap().joints.position_rad, pose(&handle));
+    for (joint, (seen, truth)) in seen.iter().zip(truth).enumerate() {
+        // A hand that reaches a stop gives a little, and the wrist's roll has its zero in the middle of the turn,
+        // 2.8° from the model's. The servos' own counts are off by 0.4 to 2.3 rad.
+        assert!((f64::from(*seen) - truth).abs() < 0.06, "joint {joint}: {seen} instead of {truth}");
+    }
+    // A middle that is none: the range runs over the servo's wrap, and is refused.
+    let mut bus = self::bus(&handle);
+    pose_by_hand(0.95);
+    let mut measured = calibrate::home(&mut bus).unwrap();
+    for share in [0.75, 0.5, 0.25, 0.0] {
+        pose_by_hand(share);
+        calibrate::follow(&mut bus, &mut measured).unwrap();
+    }
+    let error = calibrate::finish(&mut bus, &measured).unwrap_err();
+    assert!(error.to_string().contains("wrap"), "{error}");
 }

@@ -95,6 +95,15 @@ pub enum ArmError {
         /// Model number that it gives.
         found: i32,
     },
+    /// The servos hold other homing offsets than the calibration says.
+    #[error(
+        "{} {} not calibrated as the file says: the homing offset differs; give the arm's own --calibration, or write \
+         this one to it with `hindsight calibrate --restore`", joints.join(", "), if joints.len() == 1 { "is" } else { "are" }
+    )]
+    OtherCalibration {
+        /// The joints.
+        joints: Vec<&'static str>,
+    },
     /// The torque of servos could not be switched off.
     #[error("the power of {} may still be on: no answer; switch the supply off", joints.join(", "))]
     StillPowered {

@@ -4,9 +4,11 @@ mod error;
 
 pub mod bridge;
 pub mod bus;
+pub mod calibration;
 pub mod so101;
 
 pub use bridge::{BridgeArm, BridgeOptions};
+pub use calibration::{Calibration, CalibrationError};
 pub use error::ArmError;
 pub use so101::{So101, So101Options};
 

@@ -10,13 +10,15 @@
 //! thread has been silent for too long. Nothing here helps when the process is killed or the cable is pulled: the arm
 //! then stays where it was last sent. Whoever needs more puts a microcontroller with this project's firmware between.
 
+pub mod calibrate;
 mod servos;
 mod vitals;
 
 pub use vitals::{Vitals, alarms, vitals};
 
 use super::bus::{Bus, BusCounts, BusError};
-use super::{Arm, ArmError, Capabilities, Reading};
+pub use super::calibration::JOINTS;
+use super::{Arm, ArmError, Calibration, Capabilities, Reading};
 use crate::clock::Clock;
 use crate::link::Link;
 use firmware_bridge::servo::Protocol;
@@ -28,10 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The joints in the order of their servos' ids, which begin with 1.
-pub const JOINTS: [&str; COUNT] =
-    ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"];
-const COUNT: usize = 6;
+const COUNT: usize = JOINTS.len();
 /// The servos' ids.
 pub const IDS: [u8; COUNT] = [1, 2, 3, 4, 5, 6];
 
@@ -45,8 +44,8 @@ const WATCH_US: u64 = 10_000;
 /// Time limits and calibration of the driver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct So101Options {
-    /// Position register of each servo where its joint is at zero, counts. Default 2048.
-    pub zero_counts: [i32; COUNT],
+    /// What ties the servos' ticks to the joints' angles.
+    pub calibration: Calibration,
     /// Limits of each joint that hold whatever the host asks.
     pub limits: Vec<JointLimits>,
     /// Longest wait for all answers within a tick, µs. Default 3 ms.
@@ -65,9 +64,9 @@ pub struct So101Options {
 impl So101Options {
     /// The defaults, with the model's limits.
     #[must_use]
-    pub fn new(limits: Vec<JointLimits>) -> Self {
+    pub fn new(calibration: Calibration, limits: Vec<JointLimits>) -> Self {
         Self {
-            zero_counts: [2048; COUNT],
+            calibration,
             limits,
             answer_timeout_us: 3_000,
             read_budget_us: 5_000,
@@ -111,9 +110,9 @@ impl<L: Link, C: Clock> So101<L, C> {
     /// Looks for the six servos. Nothing moves; a torque that is on stays on.
     ///
     /// # Errors
-    /// [`ArmError::MissingServos`], [`ArmError::ServoModel`], [`ArmError::Link`].
+    /// [`ArmError::MissingServos`], [`ArmError::ServoModel`], [`ArmError::OtherCalibration`], [`ArmError::Link`].
     pub fn connect(mut bus: Bus<L, C>, options: So101Options) -> Result<Self, ArmError> {
-        let mut missing = Vec::new();
+        let (mut missing, mut moved) = (Vec::new(), Vec::new());
         for (id, joint) in IDS.into_iter().zip(JOINTS) {
             match bus.read(id, &table::MODEL, TRIES) {
                 Ok(model) if model == i32::from(MODEL_NUMBER) => {}
@@ -126,6 +125,14 @@ impl<L: Link, C: Clock> So101<L, C> {
         }
         if !missing.is_empty() {
             return Err(ArmError::MissingServos { missing, count: COUNT });
+        }
+        for ((id, joint), calibrated) in IDS.into_iter().zip(JOINTS).zip(options.calibration.joints()) {
+            if calibrated.id != id || bus.read(id, &table::HOMING_OFFSET, TRIES)? != calibrated.homing_offset {
+                moved.push(joint);
+            }
+        }
+        if !moved.is_empty() {
+            return Err(ArmError::OtherCalibration { joints: moved });
         }
         let capabilities = Capabilities { limits: options.limits.clone(), watchdog_us: None };
         let mut servos = Servos::new(bus, options);

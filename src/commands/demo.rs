@@ -250,6 +250,7 @@ impl Demo {
             port,
             task: TaskKind::Push,
             tracker: None,
+            calibration: None,
             clear_fault: false,
             differ,
             realtime: false,

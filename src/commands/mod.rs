@@ -1,5 +1,6 @@
 //! The command line, a file a command. Here alone concrete types are put together and things are printed.
 
+mod calibrate;
 mod choice;
 mod collect;
 mod demo;
@@ -48,6 +49,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tie the ticks of an arm's servos to its joints' angles
+    Calibrate(calibrate::Calibrate),
     /// Let a policy drive an arm and record every episode
     Collect(collect::Collect),
     /// Show the whole loop on a simulated arm that differs from its twin
@@ -112,6 +115,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
     let common = &arguments.common;
     match &arguments.command {
+        Command::Calibrate(command) => command.run(common),
         Command::Collect(command) => command.run(common),
         Command::Demo(command) => command.run(common),
         Command::Doctor(command) => command.run(common),

@@ -1,6 +1,7 @@
 //! Which arm on which port: puts together the parts of a rig, simulated or real.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use firmware_bridge::message::Mode;
-use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, So101, So101Options, so101};
+use firmware_bridge::servo::Protocol;
+use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, Calibration, So101, So101Options, so101};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::ControlLoop;
 use hindsight::env::simulated::{control_config, simulated, simulated_in_real_time};
@@ -64,6 +66,10 @@ pub(super) struct RigArgs {
     /// What the arm shall do
     #[arg(long, value_enum)]
     pub task: TaskKind,
+    /// Calibration of an arm on its own servo bus, as `hindsight calibrate` or LeRobot wrote it [default: every joint
+    /// reads 2048 at its zero, as the simulated one does]
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// Address to hear the puck's tracker on [default: 127.0.0.1:47800]
     #[arg(long, value_name = "ADDRESS")]
     pub tracker: Option<SocketAddr>,
@@ -111,7 +117,8 @@ impl RigArgs {
     /// [`UsageError`].
     pub(super) fn setup(&self) -> Result<Setup> {
         let contradiction = if self.is_simulated() {
-            [("--tracker", self.tracker.is_some()), ("--clear-fault", self.clear_fault)]
+            let calibrated = ("--calibration", self.calibration.is_some());
+            [("--tracker", self.tracker.is_some()), ("--clear-fault", self.clear_fault), calibrated]
                 .into_iter()
                 .find_map(|(flag, given)| given.then_some((flag, "expected a port of a real arm, found --port sim")))
         } else {
@@ -144,7 +151,7 @@ impl RigArgs {
             let build = if self.realtime { simulated_in_real_time } else { simulated };
             return Ok(Rig::Simulated(Box::new(build(model, twin, arms, task.clone(), Start::InPlace)?)));
         }
-        let (mut arm, latched) = connect(&self.port, model)?;
+        let (mut arm, latched) = self.connect(model)?;
         if let Some(found) = latched.as_ref().filter(|_| !self.clear_fault) {
             return Err(LossError(format!("{found}: support the arm and say --clear-fault")).into());
         }
@@ -167,20 +174,30 @@ impl RigArgs {
     }
 }
 
-/// The arm on a port: its own bus servos, or a microcontroller with this project's firmware, whichever answers; and
-/// the fault that it has latched.
-fn connect(port: &str, model: &ArmModel) -> Result<(Box<dyn Arm + Send>, Option<ArmError>)> {
-    let (is_spoken, bus) = so101::is_spoken(link::open(port, SystemClock)?, SystemClock)?;
-    if is_spoken {
-        let arm = So101::connect(bus, So101Options::new(model.limits()))?.with_watchdog(HOST_WATCHDOG_US);
-        return Ok((Box::new(arm), None));
+impl RigArgs {
+    /// The arm on the port: its own bus servos, or a microcontroller with this project's firmware, whichever answers;
+    /// and the fault that it has latched.
+    fn connect(&self, model: &ArmModel) -> Result<(Box<dyn Arm + Send>, Option<ArmError>)> {
+        let (is_spoken, bus) = so101::is_spoken(link::open(&self.port, SystemClock)?, SystemClock)?;
+        if is_spoken {
+            let calibration = match &self.calibration {
+                Some(file) => Calibration::load(Protocol::Feetech, file)?,
+                None => Calibration::nominal(Protocol::Feetech, &model.limits())?,
+            };
+            let arm = So101::connect(bus, So101Options::new(calibration, model.limits()))?;
+            return Ok((Box::new(arm.with_watchdog(HOST_WATCHDOG_US)), None));
+        }
+        if self.calibration.is_some() {
+            let text = "--calibration: expected an arm on its own servo bus; firmware knows its own calibration";
+            return Err(UsageError(text.into()).into());
+        }
+        let arm = BridgeArm::connect(bus.into_link(), SystemClock, BridgeOptions::default())?;
+        let latched = match arm.mode() {
+            Mode::Fault(fault) => Some(ArmError::Fault(fault)),
+            _ => None,
+        };
+        Ok((Box::new(arm), latched))
     }
-    let arm = BridgeArm::connect(bus.into_link(), SystemClock, BridgeOptions::default())?;
-    let latched = match arm.mode() {
-        Mode::Fault(fault) => Some(ArmError::Fault(fault)),
-        _ => None,
-    };
-    Ok((Box::new(arm), latched))
 }
 
 impl Setup {

@@ -79,7 +79,11 @@ impl<L: Link, C: Clock> Servos<L, C> {
     }
 
     fn counts(&self, joint: usize, angle_rad: f32) -> i32 {
-        self.options.zero_counts[joint] + table::PRESENT_POSITION.counts(angle_rad)
+        self.options.calibration.ticks(joint, angle_rad, &self.options.limits[joint])
+    }
+
+    fn angle_rad(&self, joint: usize, counts: i32) -> f32 {
+        self.options.calibration.radians(joint, counts, &self.options.limits[joint])
     }
 
     /// Asks for the state of servos whose joints' numbers are in `asked`, until `deadline_us`; gives those that did
@@ -106,10 +110,11 @@ impl<L: Link, C: Clock> Servos<L, C> {
                 let _ = missing.push(joint);
                 continue;
             };
+            let sign = if self.options.calibration.joints()[joint].reversed { -1.0 } else { 1.0 };
             self.joints[joint] = Joint {
-                position_rad: table::PRESENT_POSITION.quantity(position - self.options.zero_counts[joint]),
-                velocity_rad_s: table::PRESENT_SPEED.quantity(speed),
-                load: table::PRESENT_LOAD.quantity(load),
+                position_rad: self.angle_rad(joint, position),
+                velocity_rad_s: sign * table::PRESENT_SPEED.quantity(speed),
+                load: sign * table::PRESENT_LOAD.quantity(load),
                 stamp_us,
             };
             self.health.alarms[joint] |= alarms;
@@ -182,7 +187,7 @@ impl<L: Link, C: Clock> Servos<L, C> {
         }
         let present = self.bus.read(id, &table::PRESENT_POSITION, TRIES)?;
         self.bus.write(id, &table::GOAL_POSITION, present, TRIES)?;
-        self.goal_rad[joint] = table::PRESENT_POSITION.quantity(present - self.options.zero_counts[joint]);
+        self.goal_rad[joint] = self.angle_rad(joint, present);
         self.bus.write(id, &table::TORQUE_ENABLE, 1, TRIES)?;
         Ok(())
     }

@@ -1,0 +1,109 @@
+//! Calibrating an SO-101 that a person holds: the middle of every joint, then its range. The torque is off throughout.
+//!
+//! [`release`], then [`home`] with all joints in the middle, then [`follow`] again and again while they are moved from
+//! stop to stop, then [`finish`]. Servos keep their part in their EEPROM, as LeRobot writes it; [`restore`] writes what
+//! a file says.
+
+use super::{COUNT, IDS, JOINTS, TRIES};
+use crate::arm::bus::{Bus, BusError};
+use crate::arm::calibration::{Calibration, CalibrationError, Measured, TURN};
+use crate::clock::Clock;
+use crate::link::Link;
+use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
+
+/// Why an arm was not calibrated.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    /// A servo did not do as it was told; those before it keep what was written.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// What was measured cannot be right; nothing was written.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+}
+
+/// Switches every torque off.
+///
+/// # Errors
+/// [`CalibrateError::Bus`].
+pub fn release<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<(), CalibrateError> {
+    IDS.iter().try_for_each(|&id| Ok(bus.write(id, &table::TORQUE_ENABLE, 0, TRIES)?))
+}
+
+/// Takes where the joints are for their middles and writes the homing offsets that make it so. They hold once the
+/// servos have measured again, some milliseconds later.
+///
+/// # Errors
+/// [`CalibrateError::Calibration`] before anything is written; [`CalibrateError::Bus`].
+pub fn home<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<[Measured; COUNT], CalibrateError> {
+    let mut measured = Vec::with_capacity(COUNT);
+    for (id, joint) in IDS.into_iter().zip(JOINTS) {
+        let present = bus.read(id, &table::PRESENT_POSITION, TRIES)?;
+        let offset = bus.read(id, &table::HOMING_OFFSET, TRIES)?;
+        measured.push(Measured::middle(Protocol::Feetech, joint, (present + offset).rem_euclid(TURN))?);
+    }
+    for (id, middle) in IDS.into_iter().zip(&measured) {
+        // The range comes later; the old one would clamp.
+        let values = [(table::HOMING_OFFSET, middle.homing_offset()), (table::MIN_ANGLE, 0), (table::MAX_ANGLE, 4095)];
+        keep(bus, id, &values)?;
+    }
+    Ok(std::array::from_fn(|joint| measured[joint]))
+}
+
+/// Takes one reading of every joint; gives them without jumps.
+///
+/// # Errors
+/// [`CalibrateError::Bus`].
+pub fn follow<L: Link, C: Clock>(
+    bus: &mut Bus<L, C>,
+    measured: &mut [Measured; COUNT],
+) -> Result<[i32; COUNT], CalibrateError> {
+    let mut at = [0; COUNT];
+    for ((id, joint), at) in IDS.into_iter().zip(measured).zip(&mut at) {
+        *at = joint.follow(bus.read(id, &table::PRESENT_POSITION, TRIES)?);
+    }
+    Ok(at)
+}
+
+/// Makes a calibration of what was measured, and writes the ranges to the servos. The wrist's roll turns all the way
+/// round and has no range, as LeRobot has it.
+///
+/// # Errors
+/// [`CalibrateError::Calibration`] before anything is written; [`CalibrateError::Bus`].
+pub fn finish<L: Link, C: Clock>(
+    bus: &mut Bus<L, C>,
+    measured: &[Measured; COUNT],
+) -> Result<Calibration, CalibrateError> {
+    let mut joints = Vec::with_capacity(COUNT);
+    for ((id, joint), measured) in IDS.into_iter().zip(JOINTS).zip(measured) {
+        joints.push(measured.finish(Protocol::Feetech, joint, id, joint == "wrist_roll")?);
+    }
+    let calibration = Calibration::new(Protocol::Feetech, std::array::from_fn(|joint| joints[joint]))?;
+    restore(bus, &calibration)?;
+    Ok(calibration)
+}
+
+/// Writes homing offsets and ranges to the servos.
+///
+/// # Errors
+/// [`CalibrateError::Bus`].
+pub fn restore<L: Link, C: Clock>(bus: &mut Bus<L, C>, calibration: &Calibration) -> Result<(), CalibrateError> {
+    release(bus)?;
+    for joint in calibration.joints() {
+        let values = [
+            (table::HOMING_OFFSET, joint.homing_offset),
+            (table::MIN_ANGLE, joint.range_min),
+            (table::MAX_ANGLE, joint.range_max),
+        ];
+        keep(bus, joint.id, &values)?;
+    }
+    Ok(())
+}
+
+/// Writes registers so that they last, and locks the servo's memory again whatever happened.
+fn keep<L: Link, C: Clock>(bus: &mut Bus<L, C>, id: u8, values: &[(Register, i32)]) -> Result<(), CalibrateError> {
+    bus.write(id, &table::LOCK, 0, TRIES)?;
+    let written = values.iter().try_for_each(|(register, value)| bus.write(id, register, *value, TRIES));
+    let locked = bus.write(id, &table::LOCK, 1, TRIES);
+    Ok(written.and(locked)?)
+}
