@@ -6,6 +6,7 @@ use firmware_bridge::message::Refusal;
 use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
 use hindsight::arm::bus::{Bus, BusError};
 use hindsight::arm::so101::calibrate;
+use hindsight::arm::so101::setup::{self, SetupError};
 use hindsight::arm::{Arm, ArmError, Calibration, So101, So101Options};
 use hindsight::control::{ControlConfig, ControlLoop, REST_RAD, SetPoint};
 use hindsight::link::{Loopback, SimHandle, VirtualClock};
@@ -408,4 +409,21 @@ fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_bef
     }
     let error = calibrate::finish(&mut bus, &measured).unwrap_err();
     assert!(error.to_string().contains("wrap"), "{error}");
+}
+
+#[test]
+fn a_servo_gets_its_id_only_when_it_is_alone_on_the_bus() {
+    let handle = powered_off(Faults::default());
+    let mut bus = bus(&handle);
+    let error = setup::give_id(&mut bus, 9).unwrap_err();
+    assert!(matches!(&error, SetupError::NotAlone { found } if *found == [1, 2, 3, 4, 5, 6]), "{error}");
+    (1..6).for_each(|joint| handle.lock().silence(joint, 1_000_000_000));
+    assert_eq!(setup::give_id(&mut bus, 9).unwrap(), 1);
+    assert_eq!(setup::scan(&mut bus).unwrap(), [9]);
+    assert_eq!(setup::give_id(&mut bus, 9).unwrap(), 9);
+    handle.lock().brown_out(0);
+    let error = setup::give_id(&mut bus, 1).unwrap_err();
+    assert!(matches!(&error, SetupError::NotAlone { found } if found.is_empty()), "{error}");
+    wait(&handle, 500_000);
+    assert_eq!(bus.read(9, &table::LOCK, TRIES).unwrap(), 1, "the id outlives the power, and is locked");
 }

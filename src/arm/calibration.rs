@@ -138,7 +138,7 @@ impl JointCalibration {
             return Err(CalibrationError::Offset { joint: joint(), min, max, found: self.homing_offset });
         }
         let (min, max) = (self.range_min, self.range_max);
-        if min < 0 || max >= TURN || min >= max {
+        if min < 0 || max >= TURN || min > max {
             return Err(CalibrationError::Wraps { joint: joint(), min, max });
         }
         if max - min < NARROWEST {

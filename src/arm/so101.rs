@@ -12,6 +12,7 @@
 
 pub mod calibrate;
 mod servos;
+pub mod setup;
 mod vitals;
 
 pub use vitals::{Vitals, alarms, vitals};

@@ -1,10 +1,9 @@
 //! `hindsight calibrate`: ties the ticks of an arm's servos to its joints' angles, with a person's hands.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use firmware_bridge::servo::Protocol;
 use hindsight::arm::Calibration;
@@ -14,6 +13,7 @@ use hindsight::clock::{Clock, SystemClock};
 use hindsight::link;
 use serde_json::json;
 
+use super::person::Person;
 use super::{Common, Finish, UsageError, output};
 
 /// Time between two readings, µs.
@@ -59,17 +59,17 @@ impl Calibrate {
                 calibration
             }
             None => {
-                let lines = lines();
+                let person = Person::listen();
                 eprintln!("Hold the arm: its power goes off. Then press Enter.");
-                wait(&lines)?;
+                person.wait()?;
                 calibrate::release(&mut bus)?;
                 eprintln!("Put every joint in the middle between its stops. Then press Enter.");
-                wait(&lines)?;
+                person.wait()?;
                 let mut measured = calibrate::home(&mut bus)?;
                 eprintln!("Move every joint but the wrist's roll from stop to stop. Then press Enter.");
                 let mut clock = SystemClock;
                 let mut rows = 0;
-                while !said(&lines)? {
+                while !person.said()? {
                     let due_us = clock.now_us() + PERIOD_US;
                     clock.sleep_until_us(due_us);
                     let at = calibrate::follow(&mut bus, &mut measured)?;
@@ -85,31 +85,6 @@ impl Calibrate {
         let joints: serde_json::Value = serde_json::from_str(&calibration.to_json()?)?;
         output::finish(common, &json!({ "calibration": joints }));
         Ok(Finish::Done)
-    }
-}
-
-/// Lines of standard input, as they come.
-fn lines() -> Receiver<()> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if sender.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-fn wait(lines: &Receiver<()>) -> Result<()> {
-    lines.recv().context("nobody pressed Enter: standard input has ended; nothing more was changed")
-}
-
-fn said(lines: &Receiver<()>) -> Result<bool> {
-    match lines.try_recv() {
-        Ok(()) => Ok(true),
-        Err(TryRecvError::Empty) => Ok(false),
-        Err(TryRecvError::Disconnected) => bail!("standard input has ended before the ranges were taken; start again"),
     }
 }
 

@@ -13,12 +13,15 @@ mod finetune;
 mod interrupt;
 mod monitor;
 mod output;
+mod person;
 mod plot;
+mod ports;
 mod relabel;
 mod report;
 mod rig;
 mod rollout;
 mod run;
+mod setup;
 mod shipped;
 mod sim;
 mod train;
@@ -67,10 +70,14 @@ enum Command {
     Finetune(finetune::Finetune),
     /// Watch an arm's servos: position, load, current, temperature, alarms
     Monitor(monitor::Monitor),
+    /// List the ports here, and which arm each looks like
+    Ports(ports::Ports),
     /// Derive episodes in which misses are hits on other goals
     Relabel(relabel::Relabel),
     /// Let a policy drive an arm
     Run(run::Run),
+    /// Give the servos of a new arm their ids, one at a time
+    Setup(setup::Setup),
     /// Simulate an arm behind a pty, in real time, until Ctrl-C
     Sim(sim::Sim),
     /// Train a policy from scratch in the paired simulator
@@ -124,8 +131,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
         Command::Experiment(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
         Command::Monitor(command) => command.run(common),
+        Command::Ports(command) => command.run(common),
         Command::Relabel(command) => command.run(common),
         Command::Run(command) => command.run(common),
+        Command::Setup(command) => command.run(common),
         Command::Sim(command) => command.run(common),
         Command::Train(command) => command.run(common),
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use hindsight::control::REST_RAD;
 use hindsight::env::arm::REACHABLE;
@@ -50,6 +50,12 @@ pub(super) struct Sim {
     /// Where to put the link to the pty: the port for clients
     #[arg(long)]
     link: PathBuf,
+    /// Spoil the servos' answers, such as lost=0.01,corrupt=0.001,late=0.01,late_us=12000 (probabilities of an answer)
+    #[arg(long, value_name = "FAULTS", value_parser = faults)]
+    faults: Option<Faults>,
+    /// Keep the servos' EEPROM in this file from one start to the next
+    #[arg(long, value_name = "FILE")]
+    memory: Option<PathBuf>,
     /// What lies on the table: a puck for push, nothing for reach
     #[arg(long, value_enum, default_value = "push")]
     task: TaskKind,
@@ -69,6 +75,11 @@ impl Sim {
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
         if self.task == TaskKind::Reach && self.tracker.is_some() {
             return Err(UsageError("--tracker: expected a task with an object, found reach".into()).into());
+        }
+        let needs_servos = [("--faults", self.faults.is_some()), ("--memory", self.memory.is_some())];
+        if let Some((flag, _)) = needs_servos.into_iter().find(|(_, given)| *given && self.protocol == Protocol::Bridge)
+        {
+            return Err(UsageError(format!("{flag}: expected --protocol feetech, found bridge")).into());
         }
         let setup = Setup::new(self.arm, self.task, self.differ)?;
         let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
@@ -95,8 +106,10 @@ impl Sim {
                 (report, device.time_us())
             }
             Protocol::Feetech => {
-                let mut bus = ServoBus::new(world, Faults::default(), common.seed)?;
+                let mut bus = ServoBus::new(world, self.faults.unwrap_or_default(), common.seed)?;
+                self.recall(&mut bus)?;
                 let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
+                self.remember(&bus)?;
                 (report, bus.time_us())
             }
         };
@@ -120,6 +133,31 @@ impl Sim {
         });
         output::finish(common, &object);
         Ok(Finish::Done)
+    }
+}
+
+impl Sim {
+    /// Gives the servos what they kept from the last start.
+    fn recall(&self, bus: &mut ServoBus) -> Result<()> {
+        let Some(file) = self.memory.as_ref().filter(|file| file.exists()) else { return Ok(()) };
+        let read = || -> Result<Vec<Vec<u8>>> { Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?) };
+        let kept = read().with_context(|| format!("the servos' memory {}", file.display()))?;
+        if bus.restore(&kept) { Ok(()) } else { bail!("{} is of other servos; name another file", file.display()) }
+    }
+
+    fn remember(&self, bus: &ServoBus) -> Result<()> {
+        let Some(file) = &self.memory else { return Ok(()) };
+        let text = serde_json::to_string(&bus.eeprom())?;
+        std::fs::write(file, text).with_context(|| format!("cannot write the servos' memory {}", file.display()))
+    }
+}
+
+fn faults(text: &str) -> Result<Faults, String> {
+    let faults: Faults = toml::from_str(&text.replace(',', "\n")).map_err(|error| error.message().to_owned())?;
+    let chances = [faults.lost, faults.corrupt, faults.truncated, faults.late];
+    match chances.iter().all(|chance| (0.0..=1.0).contains(chance)) {
+        true => Ok(faults),
+        false => Err("expected probabilities from 0 to 1".into()),
     }
 }
 

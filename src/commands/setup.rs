@@ -1,0 +1,62 @@
+//! `hindsight setup`: gives the servos of a new arm their ids, one at a time.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hindsight::arm::bus::Bus;
+use hindsight::arm::so101::{IDS, JOINTS, setup};
+use hindsight::clock::SystemClock;
+use hindsight::link;
+use serde_json::json;
+
+use firmware_bridge::servo::Protocol;
+
+use super::person::Person;
+use super::{Common, Finish, UsageError, output};
+
+/// Give the servos of a new arm their ids, one at a time
+#[derive(Debug, Args)]
+pub(super) struct Setup {
+    /// Serial port of the servo bus
+    #[arg(long)]
+    port: String,
+    /// Set up only the servo of this joint, which hangs on the bus alone; asks nobody [default: all joints in turn]
+    #[arg(long)]
+    joint: Option<String>,
+}
+
+impl Setup {
+    /// From the gripper to the base, as the cable is then plugged together.
+    ///
+    /// # Errors
+    /// The port does not open, or there is not just one servo on it; those before keep their ids.
+    pub(super) fn run(&self, common: &Common) -> Result<Finish> {
+        let servos = IDS.into_iter().zip(JOINTS);
+        let chosen: Vec<(u8, &str)> = match &self.joint {
+            Some(joint) => servos.filter(|(_, name)| name == joint).collect(),
+            None => servos.rev().collect(),
+        };
+        if chosen.is_empty() {
+            let text =
+                format!("--joint {}: expected one of {}", self.joint.as_deref().unwrap_or(""), JOINTS.join(", "));
+            return Err(UsageError(text).into());
+        }
+        let mut bus = Bus::new(link::open(&self.port, SystemClock)?, SystemClock, Protocol::Feetech);
+        let person = self.joint.is_none().then(Person::listen);
+        let mut given = Vec::new();
+        for (id, joint) in chosen {
+            if let Some(person) = &person {
+                eprintln!("Plug in the servo of {joint} alone. Then press Enter.");
+                person.wait()?;
+            }
+            match setup::give_id(&mut bus, id) {
+                Ok(before) => {
+                    output::say(common, &format!("{joint:14} id {id} (was {before})"));
+                    given.push(json!({ "joint": joint, "id": id, "before": before }));
+                }
+                Err(error) => bail!("{joint}: {error}"),
+            }
+        }
+        output::finish(common, &json!({ "servos": given }));
+        Ok(Finish::Done)
+    }
+}
