@@ -23,8 +23,18 @@ pub struct SimParams {
     /// Coulomb friction between the arm and the table, without unit. Default 0.3; a larger one makes a finger
     /// that scrapes the table stick.
     pub table_finger_friction: f64,
-    /// The thing to be pushed.
+    /// The thing to be moved.
     pub object: ObjectParams,
+}
+
+/// What lies on which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prop {
+    /// A puck on a table of usual friction.
+    #[default]
+    Puck,
+    /// The same puck on a slippery table.
+    GlidingPuck,
 }
 
 /// A geared direct-current motor. The defaults are the data sheet's of a Feetech STS3215 at 12 V; the rotor's inertia
@@ -136,10 +146,21 @@ pub enum ParamsError {
 
 /// The layout of a parameter file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     nominal: SimParams,
     ranges: Ranges,
+    gliding_puck: PropFile,
+}
+
+/// What a prop changes in `nominal` and `ranges`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PropFile {
+    object: ObjectParams,
+    mass_kg: [f64; 2],
+    table_friction: [f64; 2],
+    finger_friction: [f64; 2],
 }
 
 /// The SO-101's parameters, embedded so that the program needs no file beside it.
@@ -151,7 +172,15 @@ impl SimParams {
     /// # Errors
     /// The embedded file is damaged; a test keeps it sound.
     pub fn so101() -> Result<Self, ParamsError> {
-        Ok(parse(SO101_TOML)?.nominal)
+        Self::so101_with(Prop::Puck)
+    }
+
+    /// The nominal SO-101 with `prop` on its table.
+    ///
+    /// # Errors
+    /// As [`SimParams::so101`].
+    pub fn so101_with(prop: Prop) -> Result<Self, ParamsError> {
+        Ok(parse(SO101_TOML)?.with(prop).0)
     }
 
     /// Reads the `nominal` table of a parameter file; the layout is that of `models/arms/so101.toml`.
@@ -207,11 +236,17 @@ impl SimParams {
         }
         within("encoder_noise_counts", self.encoder_noise_counts, 100.0, "0..=100 counts")?;
         positive("table_finger_friction", self.table_finger_friction)?;
-        positive("object.radius_m", self.object.radius_m)?;
-        positive("object.height_m", self.object.height_m)?;
-        positive("object.mass_kg", self.object.mass_kg)?;
-        positive("object.table_friction", self.object.table_friction)?;
-        positive("object.finger_friction", self.object.finger_friction)
+        self.object.check()
+    }
+}
+
+impl ObjectParams {
+    fn check(&self) -> Result<(), ParamsError> {
+        positive("object.radius_m", self.radius_m)?;
+        positive("object.height_m", self.height_m)?;
+        positive("object.mass_kg", self.mass_kg)?;
+        positive("object.table_friction", self.table_friction)?;
+        positive("object.finger_friction", self.finger_friction)
     }
 }
 
@@ -221,7 +256,30 @@ impl Ranges {
     /// # Errors
     /// The embedded file is damaged; a test keeps it sound.
     pub fn so101() -> Result<Self, ParamsError> {
-        Ok(parse(SO101_TOML)?.ranges)
+        Self::so101_with(Prop::Puck)
+    }
+
+    /// The SO-101's ranges with `prop` on its table.
+    ///
+    /// # Errors
+    /// As [`Ranges::so101`].
+    pub fn so101_with(prop: Prop) -> Result<Self, ParamsError> {
+        Ok(parse(SO101_TOML)?.with(prop).1)
+    }
+}
+
+impl File {
+    fn with(self, prop: Prop) -> (SimParams, Ranges) {
+        let Self { mut nominal, mut ranges, gliding_puck } = self;
+        let found = match prop {
+            Prop::Puck => return (nominal, ranges),
+            Prop::GlidingPuck => gliding_puck,
+        };
+        nominal.object = found.object;
+        ranges.mass_kg = found.mass_kg;
+        ranges.table_friction = found.table_friction;
+        ranges.finger_friction = found.finger_friction;
+        (nominal, ranges)
     }
 }
 
@@ -231,6 +289,7 @@ const MAX_LATENCY_US: f64 = 100_000.0;
 fn parse(text: &str) -> Result<File, ParamsError> {
     let file: File = toml::from_str(text)?;
     file.nominal.check()?;
+    file.gliding_puck.object.check()?;
     Ok(file)
 }
 

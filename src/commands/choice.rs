@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use hindsight::episode::reader::sha256_hex;
 use hindsight::learn::Agent;
-use hindsight::policy::{OnnxPolicy, Policy, PushExpert, RandomPolicy, StillPolicy};
+use hindsight::policy::{OnnxPolicy, Policy, PushExpert, RandomPolicy, SlideExpert, StillPolicy};
 use hindsight::task::{Task, TaskKind};
 use std::borrow::Cow;
 use std::path::Path;
@@ -92,8 +92,11 @@ impl Choice {
         Ok(match self {
             Self::Still => Box::new(StillPolicy),
             Self::Random => Box::new(RandomPolicy::new(seed)),
-            Self::Expert if task.kind == TaskKind::Push => Box::new(PushExpert::default()),
-            Self::Expert => bail!("the policy expert: expected the task push, found {}", task.kind.name()),
+            Self::Expert => match task.kind {
+                TaskKind::Push => Box::new(PushExpert::default()),
+                TaskKind::Slide => Box::new(SlideExpert::default()),
+                TaskKind::Reach => bail!("the policy expert: expected a task with an object, found reach"),
+            },
             Self::Model { name, bytes } => {
                 let policy =
                     OnnxPolicy::from_bytes(bytes, task.layout()).with_context(|| format!("the policy {name}"))?;

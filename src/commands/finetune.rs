@@ -66,11 +66,12 @@ impl Finetune {
         self.check()?;
         let agent = find_agent(&self.policy)?;
         let (episodes, skipped) = self.load()?;
-        let (model, twin, ranges) = (ArmModel::so101()?, SimParams::so101()?, Ranges::so101()?);
         let Some(first) = episodes.first() else { bail!("no episode in the folders given; record some with collect") };
         let Ok(kind) = TaskKind::from_str(&first.start.task, false) else {
             bail!("the episodes are of task {:?}, which this program does not know", first.start.task);
         };
+        let model = ArmModel::so101()?;
+        let (twin, ranges) = (SimParams::so101_with(kind.prop())?, Ranges::so101_with(kind.prop())?);
         let task = Task::new(kind, twin.object.height_m / 2.0);
         // A policy of another task, or no policy, is told before anything else is.
         Choice::find(Some(&self.policy), kind)?.load(&task, common.seed)?;

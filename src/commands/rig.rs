@@ -207,10 +207,10 @@ impl Setup {
     /// An embedded file is damaged.
     pub(super) fn new(arm: ArmName, task: TaskKind, differ: Option<u64>) -> Result<Self> {
         let (model, twin) = match arm {
-            ArmName::So101 => (ArmModel::so101()?, SimParams::so101()?),
+            ArmName::So101 => (ArmModel::so101()?, SimParams::so101_with(task.prop())?),
         };
         let drawn = match differ {
-            Some(seed) => twin.draw(&Ranges::so101()?, &mut Pcg64Mcg::seed_from_u64(seed)),
+            Some(seed) => twin.draw(&Ranges::so101_with(task.prop())?, &mut Pcg64Mcg::seed_from_u64(seed)),
             None => twin.clone(),
         };
         let task = Task::new(task, twin.object.height_m / 2.0);

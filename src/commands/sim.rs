@@ -26,6 +26,8 @@ use super::{Common, Finish, UsageError, output};
 
 /// How long the object must lie out of reach before it is put back, µs: a person is no faster.
 const OUT_OF_REACH_US: u64 = 1_500_000;
+/// The same where the goals are out of reach, µs: longer than the 4 s of an episode.
+const OUT_OF_REACH_AT_GOAL_US: u64 = 5_000_000;
 /// Nearest that the fingertip may be to where the object is or will be, m.
 const CLEAR_OF_TIP_M: f64 = 0.07;
 
@@ -56,7 +58,7 @@ pub(super) struct Sim {
     /// Keep the servos' EEPROM in this file from one start to the next
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
-    /// What lies on the table: a puck for push, nothing for reach
+    /// What lies on the table: a puck for push, the same on a slippery table for slide, nothing for reach
     #[arg(long, value_enum, default_value = "push")]
     task: TaskKind,
     /// Simulate an arm that differs from its twin, drawn from this seed
@@ -94,7 +96,10 @@ impl Sim {
             Some(_) => Some(Camera::new(self.tracker.unwrap_or(DEFAULT_ADDRESS), rng.random())?),
             None => None,
         };
-        let hand = setup.task.objects.map(|region| StageHand { region, rng, away_since_us: None, put_back: 0 });
+        let within = REACHABLE.contains(&setup.task.goals.upper);
+        let patience_us = if within { OUT_OF_REACH_US } else { OUT_OF_REACH_AT_GOAL_US };
+        let hand =
+            setup.task.objects.map(|region| StageHand { region, rng, patience_us, away_since_us: None, put_back: 0 });
         let interrupt = Interrupt::listen("stopping")?;
         let mut table = Table { camera, hand, untold: false };
         let mut line = Line::open(&self.link)?;
@@ -225,6 +230,8 @@ impl Camera {
 struct StageHand {
     region: Region,
     rng: Pcg64Mcg,
+    /// How long the object must be away, µs.
+    patience_us: u64,
     away_since_us: Option<u64>,
     put_back: u64,
 }
@@ -237,7 +244,7 @@ impl StageHand {
         };
         let since_us = *self.away_since_us.get_or_insert(now_us);
         let tip = world.tip();
-        if now_us - since_us < OUT_OF_REACH_US || distance_m(&tip, &object.position) < CLEAR_OF_TIP_M {
+        if now_us - since_us < self.patience_us || distance_m(&tip, &object.position) < CLEAR_OF_TIP_M {
             return;
         }
         let position = self.region.sample(&mut self.rng);

@@ -51,8 +51,9 @@ impl WorldArgs {
         if let Some(spec) = &self.env {
             return Ok(World::Child(spec.clone()));
         }
-        let twin = SimParams::so101()?;
-        let task = Task::new(self.task.unwrap_or(TaskKind::Push), twin.object.height_m / 2.0);
+        let kind = self.task.unwrap_or(TaskKind::Push);
+        let twin = SimParams::so101_with(kind.prop())?;
+        let task = Task::new(kind, twin.object.height_m / 2.0);
         Ok(World::Arm { model: Box::new(ArmModel::so101()?), twin: Box::new(twin), task: Box::new(task) })
     }
 }

@@ -1,7 +1,8 @@
 //! Policies: what to do, given what is seen and wanted.
 //!
-//! [`OnnxPolicy`] acts from a file; [`PushExpert`] from rules, to show that a task can be done; [`StillPolicy`] and
-//! [`RandomPolicy`] are the floors that a learned one has to be compared with. [`NoisyPolicy`] explores around any.
+//! [`OnnxPolicy`] acts from a file; [`PushExpert`] and [`SlideExpert`] from rules, to show that a task can be done;
+//! [`StillPolicy`] and [`RandomPolicy`] are the floors that a learned one has to be compared with. [`NoisyPolicy`]
+//! explores around any.
 
 mod expert;
 mod floor;
@@ -9,7 +10,7 @@ mod graph;
 mod noisy;
 mod onnx;
 
-pub use expert::PushExpert;
+pub use expert::{PushExpert, SlideExpert};
 pub use floor::{RandomPolicy, StillPolicy};
 pub use noisy::NoisyPolicy;
 pub(crate) use noisy::gaussian;

@@ -7,6 +7,7 @@ pub mod observation;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
+use sim::Prop;
 
 use crate::env::Layout;
 
@@ -21,6 +22,10 @@ pub const START_TIP_M: [f64; 3] = [0.22, 0.0, 0.08];
 /// How far the object must move in an episode to count as touched, m.
 pub const CONTACT_M: f64 = 0.005;
 
+/// Distance from the pan axis beyond which no finger can put a puck, m: the fingertip's 0.395, the puck's radius of 0.03,
+/// half of the fingers' 0.02, and room.
+const BEYOND_REACH_M: f64 = 0.45;
+
 /// Which task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +34,8 @@ pub enum TaskKind {
     Reach,
     /// Push the puck to a place on the table.
     Push,
+    /// Hit the puck so that it slides over a slippery table to a place beyond the arm's reach.
+    Slide,
 }
 
 /// A box in the base frame, m.
@@ -61,7 +68,7 @@ impl Region {
 pub struct Task {
     /// Which task.
     pub kind: TaskKind,
-    /// Where goals are drawn from. For push, z is the height of a resting puck's centre.
+    /// Where goals are drawn from. Where they lie on the table, z is the height of a resting object's centre.
     pub goals: Region,
     /// Where the object is put at the start of a simulated episode; `None` without an object.
     pub objects: Option<Region>,
@@ -76,12 +83,23 @@ impl TaskKind {
         match self {
             Self::Reach => "reach",
             Self::Push => "push",
+            Self::Slide => "slide",
+        }
+    }
+
+    /// What lies on the table, and how slippery that is; a puck that nobody touches for reach.
+    #[must_use]
+    pub fn prop(self) -> Prop {
+        match self {
+            Self::Reach | Self::Push => Prop::Puck,
+            Self::Slide => Prop::GlidingPuck,
         }
     }
 }
 
 impl Task {
-    /// The task with its standard numbers. Push draws puck and goal uniformly over 16 × 20 cm of the table.
+    /// The task with its standard numbers. Push draws puck and goal uniformly over 16 × 20 cm of the table; slide draws
+    /// the puck there, and the goal over the 15 × 20 cm that begin where a puck pushed to the end of the reach lies.
     ///
     /// `object_height_m` is the height of the resting object's centre.
     #[must_use]
@@ -90,6 +108,11 @@ impl Task {
         let (goals, objects) = match kind {
             TaskKind::Reach => (Region { lower: [0.16, -0.10, 0.03], upper: [0.32, 0.10, 0.11] }, None),
             TaskKind::Push => (table, Some(table)),
+            TaskKind::Slide => {
+                let [_, right, z] = table.lower;
+                let [_, left, _] = table.upper;
+                (Region { lower: [BEYOND_REACH_M, right, z], upper: [BEYOND_REACH_M + 0.15, left, z] }, Some(table))
+            }
         };
         Self { kind, goals, objects, success_radius_m: 0.03 }
     }
@@ -99,7 +122,7 @@ impl Task {
     pub fn layout(&self) -> Layout {
         let observation = match self.kind {
             TaskKind::Reach => observation::REACH_SIZE,
-            TaskKind::Push => observation::OBJECT_SIZE,
+            TaskKind::Push | TaskKind::Slide => observation::OBJECT_SIZE,
         };
         Layout { observation, goal: 3, action: ACTION_SIZE }
     }

@@ -1,11 +1,9 @@
 //! A scripted pusher: shows that a push task can be done, and how well by rules alone.
 
-use super::{Policy, PolicyError, check_length};
+use super::{CLOSED, Sent, View};
 use crate::env::GoalObservation;
-use crate::safety::Workspace;
+use crate::policy::{Policy, PolicyError};
 
-/// Displacement of the fingertip for an action of 1, m a step.
-const ACTION_UNIT_M: f32 = 0.03;
 /// Distance behind the object's centre at which the fingertip goes down, m: the puck's radius, half a post of fingers
 /// and room.
 const BEHIND_M: f32 = 0.055;
@@ -27,37 +25,17 @@ const PUSH_STEP_M: f32 = 0.018;
 const DONE_M: f32 = 0.008;
 
 /// Goes behind the object as seen from the goal, down, and pushes it along the line, anew whenever it has slid aside.
-///
-/// Reads the Fetch layout: fingertip 0..3, object 3..6. Actions are displacements of 3 cm at 1. It decides on where the
-/// fingertip is, but adds up where it has sent it: an arm of hobby servos lags by two steps, and steering by the
-/// measured fingertip alone would swing.
 #[derive(Debug, Clone, Default)]
 pub struct PushExpert {
-    workspace: Workspace,
-    /// Goal of this episode, and where the fingertip has been sent in it.
-    sent: Option<([f32; 3], [f32; 3])>,
+    sent: Sent,
 }
 
 impl Policy for PushExpert {
     fn act(&mut self, seen: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
-        check_length("observation", &seen.observation, 25)?;
-        check_length("desired_goal", &seen.desired_goal, 3)?;
-        check_length("action", action, 4)?;
-        let o = &seen.observation;
-        let tip = [o[0], o[1], o[2]];
-        let goal = [seen.desired_goal[0], seen.desired_goal[1], seen.desired_goal[2]];
-        // Another goal is another episode.
-        let sent = self.sent.filter(|(of, _)| *of == goal).map_or(tip, |(_, sent)| sent);
-        let target = target(tip, sent, [o[3], o[4]], [goal[0], goal[1]]);
-        let mut wanted = sent;
-        action.fill(0.0);
-        for ((number, to), at) in action.iter_mut().zip(target).zip(&mut wanted) {
-            *number = ((to - *at) / ACTION_UNIT_M).clamp(-1.0, 1.0);
-            *at += *number * ACTION_UNIT_M;
-        }
-        let (kept, _) = self.workspace.clip(wanted.map(f64::from));
-        self.sent = Some((goal, kept.map(|x| x as f32)));
-        Ok(())
+        let scene = View::new(seen)?;
+        let sent = self.sent.of(&scene);
+        let target = target(scene.tip, sent, [scene.object[0], scene.object[1]], [scene.goal[0], scene.goal[1]]);
+        self.sent.send(&scene, target, CLOSED, action)
     }
 }
 
@@ -90,6 +68,7 @@ fn target(tip: [f32; 3], sent: [f32; 3], object: [f32; 2], goal: [f32; 2]) -> [f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::expert::ACTION_UNIT_M;
 
     /// A world in which the fingertip goes where it is told and the puck moves out of its way.
     fn pushed(mut tip: [f32; 3], mut puck: [f32; 2], goal: [f32; 3]) -> f32 {
