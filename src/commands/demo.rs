@@ -91,7 +91,6 @@ impl Demo {
             Relabel::default(),
             common.seed,
             EpisodeStart::compute_reward,
-            |_| (),
         )?;
         output::say(
             common,

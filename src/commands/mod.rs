@@ -10,6 +10,7 @@ mod episodes;
 mod eval;
 mod experiment;
 mod finetune;
+mod import;
 mod interrupt;
 mod monitor;
 mod output;
@@ -68,6 +69,8 @@ enum Command {
     Experiment(experiment::Experiment),
     /// Make a policy better on one very arm, from the arm's own episodes
     Finetune(finetune::Finetune),
+    /// Take in an actor that was trained elsewhere, to run it and to make it better
+    Import(import::Import),
     /// Watch an arm's servos: position, load, current, temperature, alarms
     Monitor(monitor::Monitor),
     /// List the ports here, and which arm each looks like
@@ -130,6 +133,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Finish> {
         Command::Eval(command) => command.run(common),
         Command::Experiment(command) => command.run(common),
         Command::Finetune(command) => command.run(common),
+        Command::Import(command) => command.run(common),
         Command::Monitor(command) => command.run(common),
         Command::Ports(command) => command.run(common),
         Command::Relabel(command) => command.run(common),

@@ -10,7 +10,6 @@
 //! ticks into the transitions that a learner trains on.
 
 mod convert;
-mod decode;
 pub mod export;
 pub mod folder;
 pub mod inspect;

@@ -9,7 +9,7 @@
 //! | 4 | length of the hyper-parameters, then these as TOML (UTF-8) |
 //! | 3 × 4 | layout: observation, goal, action |
 //! | 2 × 8 | updates, environment steps |
-//! | 8 + width × 16 | normaliser: rows seen; means, then sums of squared differences, f64 |
+//! | 8 + width × 16 | normaliser: rows seen; means, then sums of squared differences, f64. Imported (2⁶⁴ − 1 rows): shifts, then scales |
 //! | each of actor, critic (, second critic) | 8: Adam's steps; then network, target, Adam's mean, Adam's square: parameters × 4 each, f32 |
 //! | 32 | SHA-256 of everything before it |
 //!

@@ -3,7 +3,7 @@
 //! In the order that data passes through: episodes are stored whole ([`replay`]), drawn into a [`batch`] with goals
 //! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
 //! ([`ddpg`], over [`network`] and [`adam`]). The [`trainer`] turns the wheel,
-//! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy. [`mod@fit`]
+//! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy; [`import`] takes in one from elsewhere. [`mod@fit`]
 //! makes the simulator behave as one very arm.
 
 pub mod actor;
@@ -20,6 +20,7 @@ pub mod finetune;
 pub mod fit;
 pub mod hindsight;
 pub mod hyper;
+pub mod import;
 mod matmul;
 pub mod network;
 pub mod normalizer;
@@ -37,5 +38,6 @@ pub use finetune::{FinetuneConfig, FinetuneError, FinetuneProgress, Finetuned, W
 pub use fit::{Fit, FitBudget, FitError, FitProgress, fit};
 pub use hindsight::{Relabel, Strategy};
 pub use hyper::{Hyper, HyperError};
+pub use import::{ImportError, InputOrder};
 pub use onnx::PolicyCard;
 pub use trainer::{Budget, Memo, Progress, SnapshotError, TrainError, Trainer};

@@ -4,6 +4,8 @@
 const DEVIATION_FLOOR: f64 = 0.01;
 /// Normalised inputs are clipped to ± this many deviations.
 pub(crate) const CLIP: f32 = 5.0;
+/// Count of rows of a normaliser that was not measured here, and stays as it is.
+const GIVEN: u64 = u64::MAX;
 
 /// Normalises rows of inputs: `(x − mean) / deviation`, clipped to ±5.
 ///
@@ -12,7 +14,7 @@ pub(crate) const CLIP: f32 = 5.0;
 pub struct Normalizer {
     pub(crate) count: u64,
     pub(crate) mean: Vec<f64>,
-    /// Sum of squared differences from the mean.
+    /// Sum of squared differences from the mean; what is divided by, where the normaliser is given.
     pub(crate) spread: Vec<f64>,
     shift: Vec<f32>,
     scale: Vec<f32>,
@@ -22,6 +24,11 @@ impl Normalizer {
     /// Leaves rows of `width` as they are (but for clipping) until it has seen two.
     pub fn new(width: usize) -> Self {
         Self::from_statistics(0, vec![0.0; width], vec![0.0; width])
+    }
+
+    /// What is subtracted and what is divided by, as somebody else found them: no row changes it. Scales are above 0.
+    pub(crate) fn given(shift: Vec<f64>, scale: Vec<f64>) -> Self {
+        Self::from_statistics(GIVEN, shift, scale)
     }
 
     pub(crate) fn from_statistics(count: u64, mean: Vec<f64>, spread: Vec<f64>) -> Self {
@@ -36,7 +43,7 @@ impl Normalizer {
         self.mean.len()
     }
 
-    /// How many rows were seen.
+    /// How many rows were seen; `u64::MAX` for an imported normaliser, which is never changed.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -46,7 +53,7 @@ impl Normalizer {
         &self.shift
     }
 
-    /// What is divided by, one number a column, at least 0.01.
+    /// What is divided by, one number a column; at least 0.01 unless imported.
     pub fn scale(&self) -> &[f32] {
         &self.scale
     }
@@ -57,6 +64,9 @@ impl Normalizer {
     /// If the row is not `width` long.
     pub fn observe(&mut self, row: &[f32]) {
         assert_eq!(row.len(), self.width(), "a row of the normaliser's width");
+        if self.count == GIVEN {
+            return;
+        }
         self.count += 1;
         let share = 1.0 / self.count as f64;
         for ((x, mean), spread) in row.iter().zip(&mut self.mean).zip(&mut self.spread) {
@@ -73,7 +83,10 @@ impl Normalizer {
         }
         for i in 0..self.width() {
             self.shift[i] = self.mean[i] as f32;
-            self.scale[i] = (self.spread[i] / self.count as f64).sqrt().max(DEVIATION_FLOOR) as f32;
+            self.scale[i] = match self.count {
+                GIVEN => self.spread[i],
+                count => (self.spread[i] / count as f64).sqrt().max(DEVIATION_FLOOR),
+            } as f32;
         }
     }
 

@@ -35,7 +35,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 9..=21;
 const PARTS_MAX: usize = 1_000;
 
 /// Checks `model` and returns its graph.
-pub(super) fn check(model: &ModelProto) -> Result<&GraphProto, PolicyError> {
+pub(crate) fn check(model: &ModelProto) -> Result<&GraphProto, PolicyError> {
     let graph = model.graph.as_ref().ok_or_else(|| PolicyError::NotOnnx("it holds no graph".to_owned()))?;
     // A file cut short behind the graph lacks it.
     let opset = model.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx").map(|o| o.version);
@@ -94,7 +94,7 @@ pub(super) fn single_input(graph: &GraphProto) -> Result<&ValueInfoProto, Policy
 }
 
 /// Number of columns of an f32 matrix, if `value` is declared as one; `None` for a size that is left open.
-pub(super) fn columns(value: &ValueInfoProto) -> Result<Option<i64>, String> {
+pub(crate) fn columns(value: &ValueInfoProto) -> Result<Option<i64>, String> {
     let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err("no tensor".to_owned());
     };

@@ -12,6 +12,7 @@ mod onnx;
 
 pub use expert::{PushExpert, SlideExpert};
 pub use floor::{RandomPolicy, StillPolicy};
+pub(crate) use graph::{check as check_graph, columns};
 pub use noisy::NoisyPolicy;
 pub(crate) use noisy::gaussian;
 pub use onnx::OnnxPolicy;
