@@ -9,7 +9,13 @@ use hindsight::arm::so101::calibrate;
 use hindsight::arm::so101::setup::{self, SetupError};
 use hindsight::arm::{Arm, ArmError, Calibration, So101, So101Options};
 use hindsight::control::{ControlConfig, ControlLoop, REST_RAD, SetPoint};
+use hindsight::env::simulated::control_config;
+use hindsight::env::{ArmEnv, EnvError, GoalEnv, Scene, Start};
+use hindsight::learn::evaluate;
 use hindsight::link::{Loopback, SimHandle, VirtualClock};
+use hindsight::policy::{OnnxPolicy, StillPolicy};
+use hindsight::task::{Task, TaskKind};
+use hindsight::tracker::{ObjectSample, Tracker};
 use sim::bus::Faults;
 use sim::{ArmModel, FarEnd, ServoBus, SimParams, World};
 
@@ -342,19 +348,24 @@ fn people_can_look_at_the_servos_behind_a_port_and_are_told_what_is_wrong() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut told).unwrap();
     assert!(told.contains("simulating so101"), "{told}");
 
-    let (code, seen) = program(&["monitor", "--port", port, "--count", "1", "--json"]);
-    assert_eq!(code, Some(0));
-    let servos = seen["servos"].as_array().unwrap();
-    assert_eq!(servos.len(), 6);
-    assert_eq!((&servos[5]["joint"], &servos[5]["torque"]), (&"gripper".into(), &false.into()));
+    // On a machine that is busy for 40 ms a servo may answer too late, and then it is told so.
+    let watched = (0..TRIES).any(|_| {
+        let (code, seen) = program(&["monitor", "--port", port, "--count", "1", "--json"]);
+        let gripper = &seen["servos"][5];
+        let is_off = (&gripper["joint"], &gripper["torque"]) == (&"gripper".into(), &false.into());
+        code == Some(0) && seen["servos"].as_array().is_some_and(|servos| servos.len() == 6) && is_off
+    });
+    assert!(watched);
 
     let grade = |report: &serde_json::Value, what: &str| {
         let findings = report["findings"].as_array().unwrap();
         findings.iter().find(|finding| finding["what"] == what).map(|finding| finding["grade"].clone())
     };
-    let (_, report) = program(&["doctor", "--port", port, "--json"]);
-    assert_eq!(grade(&report, "servos"), Some("good".into()), "{report}");
-    assert_eq!(grade(&report, "firmware"), Some("good".into()), "{report}");
+    let healthy = (0..TRIES).any(|_| {
+        let (_, report) = program(&["doctor", "--port", port, "--json"]);
+        ["port", "servos", "firmware"].iter().all(|what| grade(&report, what) == Some("good".into()))
+    });
+    assert!(healthy);
     let arguments = ["doctor", "--port", port, "--task", "reach", "--policy", "push", "--json"];
     let (code, report) = program(&arguments);
     assert_eq!((code, grade(&report, "policy")), (Some(1), Some("bad".into())), "{report}");
@@ -426,4 +437,42 @@ fn a_servo_gets_its_id_only_when_it_is_alone_on_the_bus() {
     assert!(matches!(&error, SetupError::NotAlone { found } if found.is_empty()), "{error}");
     wait(&handle, 500_000);
     assert_eq!(bus.read(9, &table::LOCK, TRIES).unwrap(), 1, "the id outlives the power, and is locked");
+}
+
+/// A table with nothing on it.
+struct Bare;
+
+impl Tracker for Bare {
+    fn poll(&mut self, _: u64) -> Option<ObjectSample> {
+        None
+    }
+}
+
+impl Scene for Bare {
+    fn rebuild(&mut self, _: &[f32], _: Option<[f64; 3]>, _: u64) -> Result<bool, EnvError> {
+        Ok(false)
+    }
+
+    fn ask_for_object_at(&mut self, _: [f64; 3]) {}
+}
+
+#[test]
+fn a_policy_learned_behind_the_firmware_reaches_as_well_over_the_servo_bus_even_a_bad_one() {
+    let twin = SimParams::so101().unwrap();
+    let task = Task::new(TaskKind::Reach, twin.object.height_m / 2.0);
+    let policy = || OnnxPolicy::load("models/policies/reach.onnx".as_ref(), task.layout());
+    for faults in [Faults::default(), Faults { lost: 0.01, corrupt: 0.005, ..Faults::default() }] {
+        let handle = powered_off(Faults::default());
+        let arm = connected(&handle).unwrap();
+        handle.lock().set_faults(faults);
+        let config = control_config(&twin, Some(sim::world::STEP_US as u32));
+        let control = ControlLoop::new(arm, handle.clock(), &model(), config, Default::default()).unwrap();
+        let env = ArmEnv::new(task.clone(), Start::InPlace, control, Bare, Bare).unwrap();
+        let mut envs: Vec<Box<dyn GoalEnv>> = vec![Box::new(env)];
+        let seeds: Vec<u64> = (0..20).collect();
+        let reached = evaluate(&mut envs, policy, &seeds).unwrap();
+        assert!(reached.successes() >= 19, "{faults:?}: {} of {}", reached.successes(), seeds.len());
+        let still = evaluate(&mut envs, || Ok(StillPolicy), &seeds).unwrap();
+        assert!(still.successes() <= 2, "{faults:?}: doing nothing reaches {}", still.successes());
+    }
 }
