@@ -91,6 +91,7 @@ impl Demo {
             Relabel::default(),
             common.seed,
             EpisodeStart::compute_reward,
+            |_| (),
         )?;
         output::say(
             common,

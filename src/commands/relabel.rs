@@ -2,8 +2,8 @@
 
 use super::{Common, Finish, output};
 use clap::Args;
-use hindsight::episode::EpisodeStart;
 use hindsight::episode::relabel::relabel;
+use hindsight::episode::{EpisodeStart, Folder};
 use hindsight::learn::hindsight::{self as goals, Strategy};
 use hindsight::task::CONTACT_M;
 use serde_json::json;
@@ -32,7 +32,10 @@ impl Relabel {
     /// Nothing could be derived, or a derived file could not be written; nothing was overwritten.
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Finish> {
         let how = goals::Relabel { strategy: self.strategy, k: self.k };
-        let found = relabel(&self.source, &self.out, how, common.seed, EpisodeStart::compute_reward)?;
+        let bar = output::progress("relabelling", Folder::open(&self.source)?.files()?.len() as u64);
+        let found =
+            relabel(&self.source, &self.out, how, common.seed, EpisodeStart::compute_reward, |done| bar.inc(done))?;
+        bar.finish_and_clear();
         for error in &found.skipped {
             eprintln!("skipped: {error}");
         }

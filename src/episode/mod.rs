@@ -10,6 +10,7 @@
 //! ticks into the transitions that a learner trains on.
 
 mod convert;
+mod decode;
 pub mod export;
 pub mod folder;
 pub mod inspect;

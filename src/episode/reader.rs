@@ -2,6 +2,7 @@
 
 pub use super::scan::{Damage, DamageKind};
 
+use super::decode;
 use super::scan::scan;
 use super::wire::{self, Topic};
 use super::{Episode, EpisodeEnd, EpisodeStart, Tick};
@@ -92,7 +93,8 @@ pub(super) fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
     if found > MAX_BYTES {
         return Err(ReadError::TooLarge { path: path.to_owned(), found });
     }
-    let mut bytes = Vec::new();
+    // One more, so that the end is found without growing.
+    let mut bytes = Vec::with_capacity(found as usize + 1);
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
@@ -167,7 +169,7 @@ impl Parts {
                     Some(wire::decode::<wire::Start>(topic, bytes).and_then(wire::Start::into_start).ok_or(Corrupt)?);
             }
             Topic::Tick => {
-                let tick = wire::decode::<wire::Tick>(topic, bytes).and_then(wire::Tick::into_tick).ok_or(Corrupt)?;
+                let tick = decode::tick(bytes).ok_or(Corrupt)?;
                 if tick.index != self.ticks.len() as u64 {
                     return Err(OutOfPlace("a tick is missing before it"));
                 }

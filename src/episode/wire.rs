@@ -244,9 +244,14 @@ pub(super) fn encode(topic: Topic, message: &impl prost::Message, out: &mut Vec<
 
 /// Decodes a message if its check is right and its fields are what they should be.
 pub(super) fn decode<M: prost::Message + Default>(topic: Topic, bytes: &[u8]) -> Option<M> {
+    M::decode(checked(topic, bytes)?).ok()
+}
+
+/// A message without its check, if that is right.
+pub(super) fn checked(topic: Topic, bytes: &[u8]) -> Option<&[u8]> {
     let (body, tail) = bytes.split_at_checked(bytes.len().checked_sub(6)?)?;
     let (key, sum) = tail.split_at_checked(2)?;
-    (key == CHECK_KEY && sum == check(topic, body).to_le_bytes()).then(|| M::decode(body).ok())?
+    (key == CHECK_KEY && sum == check(topic, body).to_le_bytes()).then_some(body)
 }
 
 fn check(topic: Topic, body: &[u8]) -> u32 {
