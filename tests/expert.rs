@@ -4,7 +4,7 @@
 use hindsight::env::simulated::simulated_many;
 use hindsight::learn::evaluate;
 use hindsight::learn::evaluate::Evaluation;
-use hindsight::policy::{Policy, PushExpert, RandomPolicy, SlideExpert};
+use hindsight::policy::{PickExpert, Policy, PushExpert, RandomPolicy, SlideExpert};
 use hindsight::task::{Task, TaskKind};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -14,7 +14,7 @@ use sim::{ArmModel, SimParams};
 fn evaluated<P: Policy>(kind: TaskKind, arms: &[SimParams], policy: impl Fn() -> P) -> Evaluation {
     let model = ArmModel::so101().unwrap();
     let twin = SimParams::so101_with(kind.prop()).unwrap();
-    let task = Task::new(kind, twin.object.height_m / 2.0);
+    let task = Task::new(kind, twin.object.rest_height_m());
     let mut envs = simulated_many(&model, &twin, arms, &task, 2).unwrap();
     let seeds: Vec<u64> = (0..30).collect();
     evaluate(&mut envs, || Ok(policy()), &seeds).unwrap()
@@ -32,6 +32,21 @@ fn rules_push_the_puck_to_its_goal_on_the_twin_and_on_arms_that_differ() {
     }
     let luck = evaluated(TaskKind::Push, &[twin], || RandomPolicy::new(1)).success_rate();
     assert!(luck < 0.2, "{luck}");
+}
+
+#[test]
+fn rules_grasp_the_cube_and_bring_it_to_goals_on_the_table_and_in_the_air() {
+    let twin = SimParams::so101_with(TaskKind::PickAndPlace.prop()).unwrap();
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let ranges = Ranges::so101_with(TaskKind::PickAndPlace.prop()).unwrap();
+    let drawn: Vec<SimParams> = (0..30).map(|_| twin.draw(&ranges, &mut rng)).collect();
+    for (arms, least) in [(std::slice::from_ref(&twin), 0.95), (&drawn[..], 0.85)] {
+        let rate = evaluated(TaskKind::PickAndPlace, arms, PickExpert::default).success_rate();
+        assert!(rate >= least, "{rate}");
+    }
+    // Pushing alone brings the cube to no goal in the air.
+    let pushed = evaluated(TaskKind::PickAndPlace, &[twin], PushExpert::default).success_rate();
+    assert!(pushed < 0.6, "{pushed}");
 }
 
 /// One strike, reckoned with the nominal friction; on another table or another arm it goes too far or not far enough.

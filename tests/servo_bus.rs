@@ -459,13 +459,13 @@ impl Scene for Bare {
 #[test]
 fn a_policy_learned_behind_the_firmware_reaches_as_well_over_the_servo_bus_even_a_bad_one() {
     let twin = SimParams::so101().unwrap();
-    let task = Task::new(TaskKind::Reach, twin.object.height_m / 2.0);
+    let task = Task::new(TaskKind::Reach, twin.object.rest_height_m());
     let policy = || OnnxPolicy::load("models/policies/reach.onnx".as_ref(), task.layout());
     for faults in [Faults::default(), Faults { lost: 0.01, corrupt: 0.005, ..Faults::default() }] {
         let handle = powered_off(Faults::default());
         let arm = connected(&handle).unwrap();
         handle.lock().set_faults(faults);
-        let config = control_config(&twin, Some(sim::world::STEP_US as u32));
+        let config = control_config(&twin, TaskKind::Reach, Some(sim::world::STEP_US as u32));
         let control = ControlLoop::new(arm, handle.clock(), &model(), config, Default::default()).unwrap();
         let env = ArmEnv::new(task.clone(), Start::InPlace, control, Bare, Bare).unwrap();
         let mut envs: Vec<Box<dyn GoalEnv>> = vec![Box::new(env)];

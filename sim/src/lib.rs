@@ -19,5 +19,5 @@ pub use bus::ServoBus;
 pub use device::{Device, FarEnd};
 pub use line::{Line, LineError, LineReport};
 pub use model::{ArmModel, ModelError};
-pub use params::{ParamsError, Prop, Ranges, SimParams};
+pub use params::{ObjectShape, ParamsError, Prop, Ranges, SimParams};
 pub use world::{ObjectPose, STEP_US, SimError, World};

@@ -35,6 +35,8 @@ pub enum Prop {
     Puck,
     /// The same puck on a slippery table.
     GlidingPuck,
+    /// A cube that fits between the jaws.
+    Cube,
 }
 
 /// A geared direct-current motor. The defaults are the data sheet's of a Feetech STS3215 at 12 V; the rotor's inertia
@@ -82,20 +84,36 @@ pub struct Latency {
     pub jitter_us: f64,
 }
 
-/// A puck: an upright cylinder on the table.
+/// The thing on the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectParams {
-    /// Radius, m. Default 0.03.
-    pub radius_m: f64,
-    /// Height, m. Default 0.02.
-    pub height_m: f64,
+    /// Its shape. By default the puck's: a cylinder of radius 0.03 and height 0.02.
+    pub shape: ObjectShape,
     /// Mass, kg. Default 0.05.
     pub mass_kg: f64,
     /// Coulomb friction with the table, without unit. Default 0.3; less makes the puck slide on after a push.
     pub table_friction: f64,
     /// Coulomb friction with the fingers, without unit. Default 0.5; less makes the puck slip off sideways.
     pub finger_friction: f64,
+}
+
+/// Shape of the thing on the table.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum ObjectShape {
+    /// An upright cylinder.
+    Cylinder {
+        /// Radius, m.
+        radius_m: f64,
+        /// Height, m.
+        height_m: f64,
+    },
+    /// A cube that lies on one of its faces.
+    Cube {
+        /// Length of an edge, m.
+        edge_m: f64,
+    },
 }
 
 /// How far an arm may differ from its twin: `[smallest, largest]` of each number that is drawn.
@@ -151,6 +169,7 @@ struct File {
     nominal: SimParams,
     ranges: Ranges,
     gliding_puck: PropFile,
+    cube: PropFile,
 }
 
 /// What a prop changes in `nominal` and `ranges`.
@@ -241,9 +260,23 @@ impl SimParams {
 }
 
 impl ObjectParams {
+    /// Height over the table of its centre where it lies, m.
+    #[must_use]
+    pub fn rest_height_m(&self) -> f64 {
+        match self.shape {
+            ObjectShape::Cylinder { height_m, .. } => height_m / 2.0,
+            ObjectShape::Cube { edge_m } => edge_m / 2.0,
+        }
+    }
+
     fn check(&self) -> Result<(), ParamsError> {
-        positive("object.radius_m", self.radius_m)?;
-        positive("object.height_m", self.height_m)?;
+        match self.shape {
+            ObjectShape::Cylinder { radius_m, height_m } => {
+                positive("object.shape.radius_m", radius_m)?;
+                positive("object.shape.height_m", height_m)?;
+            }
+            ObjectShape::Cube { edge_m } => positive("object.shape.edge_m", edge_m)?,
+        }
         positive("object.mass_kg", self.mass_kg)?;
         positive("object.table_friction", self.table_friction)?;
         positive("object.finger_friction", self.finger_friction)
@@ -270,10 +303,11 @@ impl Ranges {
 
 impl File {
     fn with(self, prop: Prop) -> (SimParams, Ranges) {
-        let Self { mut nominal, mut ranges, gliding_puck } = self;
+        let Self { mut nominal, mut ranges, gliding_puck, cube } = self;
         let found = match prop {
             Prop::Puck => return (nominal, ranges),
             Prop::GlidingPuck => gliding_puck,
+            Prop::Cube => cube,
         };
         nominal.object = found.object;
         ranges.mass_kg = found.mass_kg;
@@ -290,6 +324,7 @@ fn parse(text: &str) -> Result<File, ParamsError> {
     let file: File = toml::from_str(text)?;
     file.nominal.check()?;
     file.gliding_puck.object.check()?;
+    file.cube.object.check()?;
     Ok(file)
 }
 

@@ -6,7 +6,7 @@ use firmware_bridge::Motors;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use reach::{CLOSED_RAD, compensated, holding_torques, inverse, line};
-use sim::{ArmModel, Ranges, SimParams, World};
+use sim::{ArmModel, ObjectShape, Ranges, SimParams, World};
 
 fn world() -> World {
     World::new(&ArmModel::so101().unwrap(), &SimParams::so101().unwrap(), 1).unwrap()
@@ -56,8 +56,7 @@ fn gravity_compensation_leaves_what_friction_and_free_play_account_for() {
 #[test]
 fn a_grasped_object_is_held() {
     let mut params = SimParams::so101().unwrap();
-    params.object.radius_m = 0.0175;
-    params.object.height_m = 0.035;
+    params.object.shape = ObjectShape::Cylinder { radius_m: 0.0175, height_m: 0.035 };
     let model = ArmModel::so101().unwrap();
     let mut world = World::new(&model, &params, 1).unwrap();
     let (mut low, mut high) = (inverse(&model, [0.12, 0.0, 0.02]), inverse(&model, [0.12, 0.0, 0.08]));

@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use hindsight::episode::reader::sha256_hex;
 use hindsight::learn::Agent;
-use hindsight::policy::{OnnxPolicy, Policy, PushExpert, RandomPolicy, SlideExpert, StillPolicy};
+use hindsight::policy::{OnnxPolicy, PickExpert, Policy, PushExpert, RandomPolicy, SlideExpert, StillPolicy};
 use hindsight::task::{Task, TaskKind};
 use std::borrow::Cow;
 use std::path::Path;
@@ -95,6 +95,7 @@ impl Choice {
             Self::Expert => match task.kind {
                 TaskKind::Push => Box::new(PushExpert::default()),
                 TaskKind::Slide => Box::new(SlideExpert::default()),
+                TaskKind::PickAndPlace => Box::new(PickExpert::default()),
                 TaskKind::Reach => bail!("the policy expert: expected a task with an object, found reach"),
             },
             Self::Model { name, bytes } => {

@@ -72,7 +72,7 @@ impl Finetune {
         };
         let model = ArmModel::so101()?;
         let (twin, ranges) = (SimParams::so101_with(kind.prop())?, Ranges::so101_with(kind.prop())?);
-        let task = Task::new(kind, twin.object.height_m / 2.0);
+        let task = Task::new(kind, twin.object.rest_height_m());
         // A policy of another task, or no policy, is told before anything else is.
         Choice::find(Some(&self.policy), kind)?.load(&task, common.seed)?;
         let place = Workplace { model: &model, twin: &twin, ranges: &ranges, task: &task };

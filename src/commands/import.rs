@@ -47,7 +47,7 @@ impl Import {
             return Err(UsageError(text).into());
         }
         let bytes = std::fs::read(&self.policy).with_context(|| format!("cannot read {}", self.policy.display()))?;
-        let layout = Task::new(self.task, SimParams::so101()?.object.height_m / 2.0).layout();
+        let layout = Task::new(self.task, SimParams::so101()?.object.rest_height_m()).layout();
         let (hyper, mut rng) = (presets::hyper(Some(self.task)), Pcg64Mcg::seed_from_u64(common.seed));
         let agent = Agent::from_onnx(&bytes, layout, self.input_order, hyper, &mut rng)
             .with_context(|| format!("in {}", self.policy.display()))?;

@@ -28,9 +28,7 @@ use super::interrupt::Interrupt;
 use super::rollout::Event;
 use super::{LossError, UsageError};
 
-/// Name under which the puck's pose is sent.
-pub(super) const OBJECT: &str = "puck";
-/// How long a tracker is given to say where the puck is before anything moves, µs.
+/// How long a tracker is given to say where the object is before anything moves, µs.
 const FIRST_SAMPLE_US: u64 = 5_000_000;
 /// How long the object must be out of sight for a person to be told, µs.
 const LOST_US: u64 = 1_000_000;
@@ -70,7 +68,7 @@ pub(super) struct RigArgs {
     /// reads 2048 at its zero, as the simulated one does]
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
-    /// Address to hear the puck's tracker on [default: 127.0.0.1:47800]
+    /// Address to hear the object's tracker on [default: 127.0.0.1:47800]
     #[arg(long, value_name = "ADDRESS")]
     pub tracker: Option<SocketAddr>,
     /// Clear a fault that the arm's firmware has latched; support the arm
@@ -155,21 +153,27 @@ impl RigArgs {
         if let Some(found) = latched.as_ref().filter(|_| !self.clear_fault) {
             return Err(LossError(format!("{found}: support the arm and say --clear-fault")).into());
         }
+        let object = task.kind.object_name();
         let udp = match task.objects {
-            Some(_) => Some(UdpTracker::bind(self.tracker.unwrap_or(DEFAULT_ADDRESS), OBJECT)?),
+            Some(_) => Some(UdpTracker::bind(self.tracker.unwrap_or(DEFAULT_ADDRESS), object)?),
             None => None,
         };
-        let mut tracker = TableTracker { udp, polled_us: 0, since_us: 0, lost: Arc::clone(lost) };
+        let mut tracker = TableTracker { udp, object, polled_us: 0, since_us: 0, lost: Arc::clone(lost) };
         tracker.wait(interrupt)?;
         if let Some(found) = latched {
             // Last, because it cuts the power: the first reset holds the arm again.
             arm.clear_fault()?;
             eprintln!("cleared: {found}");
         }
-        let mut control =
-            ControlLoop::new(arm, SystemClock, model, control_config(twin, None), Arc::clone(&interrupt.stop))?;
+        let mut control = ControlLoop::new(
+            arm,
+            SystemClock,
+            model,
+            control_config(twin, task.kind, None),
+            Arc::clone(&interrupt.stop),
+        )?;
         control.release_when(Arc::clone(&interrupt.release));
-        let scene = TableScene { events };
+        let scene = TableScene { events, object };
         Ok(Rig::Real(Box::new(ArmEnv::new(task.clone(), Start::InPlace, control, tracker, scene)?)))
     }
 }
@@ -213,7 +217,7 @@ impl Setup {
             Some(seed) => twin.draw(&Ranges::so101_with(task.prop())?, &mut Pcg64Mcg::seed_from_u64(seed)),
             None => twin.clone(),
         };
-        let task = Task::new(task, twin.object.height_m / 2.0);
+        let task = Task::new(task, twin.object.rest_height_m());
         Ok(Self { model, twin, drawn, task })
     }
 }
@@ -223,6 +227,8 @@ impl Setup {
 pub(super) struct TableTracker {
     /// `None` for a task without an object.
     udp: Option<UdpTracker>,
+    /// What it is called.
+    object: &'static str,
     polled_us: u64,
     /// Since when the object has been looked for, µs.
     since_us: u64,
@@ -234,13 +240,13 @@ impl TableTracker {
     /// Waits for the object to be seen.
     fn wait(&mut self, interrupt: &Interrupt) -> Result<()> {
         let Some(udp) = &self.udp else { return Ok(()) };
-        let address = udp.address()?;
+        let (address, object) = (udp.address()?, self.object);
         let until_us = SystemClock.now_us() + FIRST_SAMPLE_US;
         while self.poll(SystemClock.now_us()).is_none() {
             if SystemClock.now_us() > until_us {
                 bail!(
-                    "the tracker has not told on {address} within {} s where the {OBJECT} is; start it, or check \
-                     that it sees the {OBJECT}. Nothing has moved",
+                    "the tracker has not told on {address} within {} s where the {object} is; start it, or check \
+                     that it sees the {object}. Nothing has moved",
                     FIRST_SAMPLE_US / 1_000_000
                 );
             }
@@ -271,25 +277,26 @@ impl Tracker for TableTracker {
 #[derive(Debug)]
 pub(super) struct Sight {
     lost: Arc<AtomicBool>,
+    object: &'static str,
     told: bool,
 }
 
 impl Sight {
-    /// Of an object about which `lost` says whether it is out of sight.
-    pub(super) fn new(lost: Arc<AtomicBool>) -> Self {
-        Self { lost, told: false }
+    /// Of an object of that name, about which `lost` says whether it is out of sight.
+    pub(super) fn new(lost: Arc<AtomicBool>, object: &'static str) -> Self {
+        Self { lost, object, told: false }
     }
 
     /// What to tell now, if anything.
     pub(super) fn change(&mut self) -> Option<String> {
-        let lost = self.lost.load(Ordering::Relaxed);
+        let (lost, object) = (self.lost.load(Ordering::Relaxed), self.object);
         if std::mem::replace(&mut self.told, lost) == lost {
             return None;
         }
         Some(if lost {
-            format!("the {OBJECT} is out of the tracker's sight; the arm holds until it is seen again")
+            format!("the {object} is out of the tracker's sight; the arm holds until it is seen again")
         } else {
-            format!("the {OBJECT} is seen again")
+            format!("the {object} is seen again")
         })
     }
 }
@@ -298,6 +305,7 @@ impl Sight {
 #[derive(Debug)]
 pub(super) struct TableScene {
     events: SyncSender<Event>,
+    object: &'static str,
 }
 
 impl Scene for TableScene {
@@ -309,7 +317,8 @@ impl Scene for TableScene {
         let [x, y, _] = object_m.map(|m| 100.0 * m);
         let side = if y < 0.0 { "right" } else { "left" };
         let text = format!(
-            "please put the {OBJECT} back, about {x:.0} cm ahead of the base and {:.0} cm to its {side}; the arm waits",
+            "please put the {} back, about {x:.0} cm ahead of the base and {:.0} cm to its {side}; the arm waits",
+            self.object,
             y.abs()
         );
         // The control thread does not wait for the printer.

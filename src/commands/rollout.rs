@@ -72,7 +72,7 @@ pub(super) fn run(
     let rig = args.open(setup, &interrupt, &out_of_sight, events.clone())?;
     let real = matches!(rig, Rig::Real(_));
     let line = Line { events, answers: answered, real };
-    let sight = (real && setup.task.objects.is_some()).then(|| Sight::new(out_of_sight));
+    let sight = (real && setup.task.objects.is_some()).then(|| Sight::new(out_of_sight, setup.task.kind.object_name()));
     let bar = output::progress(args.task.name(), plan.episodes);
     let mut desk = Desk {
         common,

@@ -56,8 +56,9 @@ fn goal(text: &str, task: &Task) -> Result<[f64; 3]> {
         .ok_or_else(|| wrong("numbers X,Y or X,Y,Z in metres".into()))?;
     let goal_m = match (numbers[..].as_ref(), task.kind) {
         (&[x, y, z], _) => [x, y, z],
-        (&[x, y], TaskKind::Push | TaskKind::Slide) => [x, y, lower[2]],
+        (&[x, y], TaskKind::Push | TaskKind::Slide | TaskKind::PickAndPlace) => [x, y, lower[2]],
         (_, TaskKind::Push | TaskKind::Slide) => return Err(wrong("X,Y in metres".into()).into()),
+        (_, TaskKind::PickAndPlace) => return Err(wrong("X,Y or X,Y,Z in metres".into()).into()),
         (_, TaskKind::Reach) => return Err(wrong("X,Y,Z in metres".into()).into()),
     };
     if !task.goals.contains(&goal_m) {

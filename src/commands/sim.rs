@@ -21,7 +21,7 @@ use sim::bus::Faults;
 use sim::{Device, FarEnd, Line, ObjectPose, ServoBus, World};
 
 use super::interrupt::Interrupt;
-use super::rig::{ArmName, OBJECT, Setup};
+use super::rig::{ArmName, Setup};
 use super::{Common, Finish, UsageError, output};
 
 /// How long the object must lie out of reach before it is put back, µs: a person is no faster.
@@ -58,13 +58,14 @@ pub(super) struct Sim {
     /// Keep the servos' EEPROM in this file from one start to the next
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
-    /// What lies on the table: a puck for push, the same on a slippery table for slide, nothing for reach
+    /// What lies on the table: a puck for push, the same on a slippery table for slide, a cube for pick-and-place,
+    /// nothing for reach
     #[arg(long, value_enum, default_value = "push")]
     task: TaskKind,
     /// Simulate an arm that differs from its twin, drawn from this seed
     #[arg(long, value_name = "SEED")]
     differ: Option<u64>,
-    /// Address to send the puck's pose to [default: 127.0.0.1:47800]
+    /// Address to send the object's pose to [default: 127.0.0.1:47800]
     #[arg(long, value_name = "ADDRESS")]
     tracker: Option<SocketAddr>,
 }
@@ -86,17 +87,19 @@ impl Sim {
         let setup = Setup::new(self.arm, self.task, self.differ)?;
         let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
         let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
-        let puck = setup.task.objects.map(|region| region.sample(&mut rng));
-        world.reset(&REST_RAD, puck.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
+        let object = setup.task.objects.map(|region| region.sample(&mut rng));
+        world.reset(&REST_RAD, object.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
+        let name = self.task.object_name();
         let told = setup
             .task
             .objects
-            .map_or(String::new(), |_| format!(", the {OBJECT} told to {}", self.tracker.unwrap_or(DEFAULT_ADDRESS)));
+            .map_or(String::new(), |_| format!(", the {name} told to {}", self.tracker.unwrap_or(DEFAULT_ADDRESS)));
         let camera = match setup.task.objects {
-            Some(_) => Some(Camera::new(self.tracker.unwrap_or(DEFAULT_ADDRESS), rng.random())?),
+            Some(_) => Some(Camera::new(self.tracker.unwrap_or(DEFAULT_ADDRESS), name, rng.random())?),
             None => None,
         };
-        let within = REACHABLE.contains(&setup.task.goals.upper);
+        let [x, y, _] = setup.task.goals.upper;
+        let within = REACHABLE.contains(&[x, y, setup.task.goals.lower[2]]);
         let patience_us = if within { OUT_OF_REACH_US } else { OUT_OF_REACH_AT_GOAL_US };
         let hand =
             setup.task.objects.map(|region| StageHand { region, rng, patience_us, away_since_us: None, put_back: 0 });
@@ -124,7 +127,7 @@ impl Sim {
         output::say(
             common,
             &format!(
-                "simulated {:.1} s; behind by {lag_ms:.1} ms at most, {lost_ms:.1} ms lost; {OBJECT} put back {put_back} times",
+                "simulated {:.1} s; behind by {lag_ms:.1} ms at most, {lost_ms:.1} ms lost; {name} put back {put_back} times",
                 simulated_us as f64 / 1e6,
             ),
         );
@@ -202,8 +205,8 @@ struct Camera {
 }
 
 impl Camera {
-    fn new(address: SocketAddr, seed: u64) -> Result<Self, TrackerError> {
-        let publisher = Publisher::new(address, OBJECT)?;
+    fn new(address: SocketAddr, object: &str, seed: u64) -> Result<Self, TrackerError> {
+        let publisher = Publisher::new(address, object)?;
         Ok(Self { publisher, rng: Pcg64Mcg::seed_from_u64(seed), due_us: 0, in_flight: VecDeque::with_capacity(4) })
     }
 

@@ -53,7 +53,7 @@ impl WorldArgs {
         }
         let kind = self.task.unwrap_or(TaskKind::Push);
         let twin = SimParams::so101_with(kind.prop())?;
-        let task = Task::new(kind, twin.object.height_m / 2.0);
+        let task = Task::new(kind, twin.object.rest_height_m());
         Ok(World::Arm { model: Box::new(ArmModel::so101()?), twin: Box::new(twin), task: Box::new(task) })
     }
 }

@@ -1,7 +1,8 @@
 //! From a set-point to the command of one tick: kinematics, both safety layers and gravity feed-forward, without an
 //! arm or a clock. The control loop and the training environment share it, so that what is learned is what runs.
 
-use crate::kinematics::{JOINTS, Kinematics, KinematicsError};
+use crate::kinematics::{JOINTS, Kinematics, KinematicsError, PUSH_ROLL_RAD};
+use crate::safety::brake::{Bounds, stopping_speed};
 use crate::safety::{Filtered, Interventions, JointFilter, JointMotion, PointFilter, PointMotion};
 use firmware_bridge::JointLimits;
 use sim::ArmModel;
@@ -18,6 +19,10 @@ const FEED_FORWARD_MAX_RAD: f64 = 0.35;
 const FADE_IN_S: f64 = 0.5;
 /// Speed of the fastest joint in a planned move from pose to pose, rad/s: slow enough to step aside.
 const MOVE_SPEED_RAD_S: f64 = 0.8;
+
+/// Speed and acceleration of the jaw's set-point, rad/s and rad/s²: within what the joint filter lets pass, so that
+/// being on the way is no intervention.
+const JAW: Bounds = Bounds { speed: 4.0, acceleration: 80.0 };
 
 /// Where the fingertip and the jaw shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -41,6 +46,8 @@ pub struct PlannerConfig {
     /// Torque of each servo per radian of error, N·m/rad, for the gravity feed-forward: too small a value lifts the
     /// arm, infinity, the default, turns it off. An STS3215 at P = 16 has 7.8.
     pub stiffness_nm_rad: [f64; JOINTS],
+    /// Roll of the hand, rad. Default [`PUSH_ROLL_RAD`].
+    pub roll_rad: f64,
 }
 
 impl Default for PlannerConfig {
@@ -50,6 +57,7 @@ impl Default for PlannerConfig {
             acceleration_rad_s2: 100.0,
             clearance_m: 0.006,
             stiffness_nm_rad: [f64::INFINITY; JOINTS],
+            roll_rad: PUSH_ROLL_RAD,
         }
     }
 }
@@ -81,6 +89,8 @@ pub struct Planner {
     stiffness_nm_rad: [f64; JOINTS],
     point: PointMotion,
     motion: JointMotion,
+    /// The jaw's set-point, rad, and its velocity, rad/s.
+    jaw: (f64, f64),
     /// Share of the gravity correction that is applied.
     fade: f64,
     plan: Plan,
@@ -97,7 +107,7 @@ impl Planner {
         limits: [JointLimits; JOINTS],
         config: &PlannerConfig,
     ) -> Result<Self, KinematicsError> {
-        let kinematics = Kinematics::new(model)?;
+        let kinematics = Kinematics::new(model)?.with_profile_roll(config.roll_rad);
         let planned = limits.map(|l| JointLimits { velocity_rad_s: l.velocity_rad_s * SPEED_SHARE as f32, ..l });
         let joints = JointFilter::new(kinematics.clone(), &planned, config.acceleration_rad_s2, config.clearance_m);
         let mut planner = Self {
@@ -107,6 +117,7 @@ impl Planner {
             stiffness_nm_rad: config.stiffness_nm_rad,
             point: PointMotion::default(),
             motion: JointMotion::default(),
+            jaw: (0.0, 0.0),
             fade: 0.0,
             plan: Plan::default(),
             kinematics,
@@ -120,6 +131,7 @@ impl Planner {
         let at: [f32; JOINTS] =
             std::array::from_fn(|i| position_rad[i].max(self.limits[i].lower_rad).min(self.limits[i].upper_rad));
         self.motion = JointMotion::at(at.map(f64::from));
+        self.jaw = (f64::from(at[JOINTS - 1]), 0.0);
         let position_m = self.kinematics.forward(&at).position_m;
         self.point = PointMotion::at(position_m);
         self.fade = 0.0;
@@ -154,7 +166,7 @@ impl Planner {
             Ok(angles) => request[..5].copy_from_slice(&angles),
             Err(_) => interventions |= Interventions::UNREACHABLE,
         }
-        request[JOINTS - 1] = goal.jaw_rad;
+        request[JOINTS - 1] = self.approach_jaw(goal.jaw_rad, dt_s);
         self.plan.set_point_requested = goal;
         self.plan.set_point_applied.position_m = state.position_m;
         self.finish(request, interventions, dt_s);
@@ -176,6 +188,7 @@ impl Planner {
             *from = if share >= 1.0 { *to } else { *from + (to - *from) * share };
         }
         self.finish(request, Interventions::none(), dt_s);
+        self.jaw = (f64::from(self.plan.applied_rad[JOINTS - 1]), 0.0);
         let position_m = self.kinematics.forward(&self.plan.applied_rad).position_m;
         self.point = PointMotion::at(position_m);
         self.plan.set_point_requested = SetPoint { position_m, jaw_rad: request[JOINTS - 1] };
@@ -220,13 +233,29 @@ impl Planner {
     /// Whether the joint goals rest on what was requested.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.motion == JointMotion::at(self.motion.requested_rad)
+        self.motion == JointMotion::at(self.motion.requested_rad) && self.jaw.1 == 0.0
     }
 
-    /// How far the joint farthest behind is from where it was requested, rad.
+    /// The jaw's set-point after this period, on its way to `goal_rad`. What is not a number is passed on, for the
+    /// joint filter to tell.
+    fn approach_jaw(&mut self, goal_rad: f32, dt_s: f64) -> f32 {
+        let (at, velocity) = self.jaw;
+        let gap = if goal_rad.is_finite() { f64::from(goal_rad) - at } else { 0.0 };
+        let wanted = stopping_speed(gap.abs(), JAW.acceleration, dt_s).min(JAW.speed).copysign(gap);
+        let change = JAW.acceleration * dt_s;
+        let taken = wanted.clamp(velocity - change, velocity + change);
+        let next = at + taken * dt_s;
+        // Land on the goal itself instead of a rounding beside it.
+        let landed = goal_rad.is_finite() && (next - f64::from(goal_rad)).abs() < 1e-6;
+        self.jaw = if landed { (f64::from(goal_rad), 0.0) } else { (next, taken) };
+        if goal_rad.is_finite() { self.jaw.0 as f32 } else { goal_rad }
+    }
+
+    /// How far the joint farthest behind is from where it was requested, rad. The jaw does not count: it has no part in
+    /// where the fingertip is.
     fn lag_rad(&self) -> f64 {
         let mut lag = 0.0_f64;
-        for (at, asked) in self.motion.position_rad.iter().zip(&self.motion.requested_rad) {
+        for (at, asked) in self.motion.position_rad.iter().zip(&self.motion.requested_rad).take(JOINTS - 1) {
             lag = lag.max((at - asked).abs());
         }
         lag

@@ -25,8 +25,9 @@ use crate::tracker::{ObjectEstimate, ObjectFilter, Tracker};
 /// Control ticks in a policy step: 12.5 Hz at a control rate of 125 Hz.
 pub const TICKS_PER_STEP: u32 = 10;
 
-/// Where the object may lie for an episode to start in place: the fingertip gets behind it on every side.
-pub const REACHABLE: Region = Region { lower: [0.13, -0.13, -0.05], upper: [0.35, 0.13, 0.08] };
+/// Where the object may be for an episode to start in place: the fingertip gets behind it on every side. High enough for
+/// what the jaws hold; it is put down first.
+pub const REACHABLE: Region = Region { lower: [0.13, -0.13, -0.05], upper: [0.35, 0.13, 0.15] };
 
 /// Height at which the fingertip passes over the object between episodes, m.
 const CLEAR_HEIGHT_M: f64 = 0.11;
@@ -36,8 +37,6 @@ const SETTLE_TICKS: u32 = 63;
 const REST_TICKS: u32 = 50;
 /// An object slower than this lies still, m/s; above the tracker's noise.
 const REST_SPEED_M_S: f64 = 0.05;
-/// Angle of the closed jaw, rad; the SO-101's stop is at −0.1745.
-const JAW_CLOSED_RAD: f32 = -0.17;
 
 /// How an episode's start is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +66,8 @@ pub struct ArmEnv<A: Arm, C: Clock, T: Tracker, S: Scene> {
     home_rad: [f32; JOINTS],
     /// Where the fingertip shall be, integrated from the actions and kept in the workspace.
     target: [f64; 3],
+    /// Where the jaw shall be, rad.
+    jaw_rad: f32,
     goal: [f64; 3],
     step: usize,
     hand: Hand,
@@ -85,6 +86,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     pub fn new(task: Task, start: Start, control: ControlLoop<A, C>, tracker: T, scene: S) -> Result<Self, EnvError> {
         let [pan, lift, elbow, wrist, roll] =
             control.planner().kinematics().inverse_on_profile(START_TIP_M).map_err(EnvError::new)?;
+        let jaw_rad = task.kind.jaw_start_rad();
         Ok(Self {
             task,
             start,
@@ -92,8 +94,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             tracker,
             filter: ObjectFilter::default(),
             scene,
-            home_rad: [pan, lift, elbow, wrist, roll, JAW_CLOSED_RAD],
+            home_rad: [pan, lift, elbow, wrist, roll, jaw_rad],
             target: START_TIP_M,
+            jaw_rad,
             goal: [0.0; 3],
             step: 0,
             hand: Hand::default(),
@@ -173,7 +176,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         let now_us = self.control.clock().now_us();
         // A tracker's clock may run ahead.
         let age_us = self.task.objects.and(self.object).map(|o| now_us.saturating_sub(o.sample.stamp_us));
-        let goal = SetPoint { position_m: set_point, jaw_rad: JAW_CLOSED_RAD };
+        let goal = SetPoint { position_m: set_point, jaw_rad: self.jaw_rad };
         self.control.tick(goal, age_us).map_err(EnvError::new)?;
         let tick = self.control.last();
         let (stamp_us, interventions) = (tick.stamp_us, tick.plan.interventions);
@@ -199,7 +202,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
 
     /// Brings the fingertip to `position_m` at a walking pace.
     fn travel(&mut self, position_m: [f64; 3]) -> Result<(), EnvError> {
-        self.control.move_to(SetPoint { position_m, jaw_rad: JAW_CLOSED_RAD }).map_err(EnvError::new)?;
+        self.control.move_to(SetPoint { position_m, jaw_rad: self.jaw_rad }).map_err(EnvError::new)?;
         self.target = position_m;
         Ok(())
     }
@@ -215,6 +218,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         self.object = None;
         self.control.start().map_err(EnvError::new)?;
         self.target = START_TIP_M;
+        self.jaw_rad = self.task.kind.jaw_start_rad();
         self.hold(SETTLE_TICKS)
     }
 
@@ -222,6 +226,12 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     fn return_in_place(&mut self, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
         if self.control.is_started() {
             let [x, y, z] = self.target;
+            if self.task.kind.grasps() {
+                // What it may hold is put down, not dropped.
+                self.travel([x, y, self.control.planner().workspace().lower_m[2]])?;
+                self.jaw_rad = self.task.kind.jaw_start_rad();
+                self.hold(SETTLE_TICKS)?;
+            }
             self.travel([x, y, z.max(CLEAR_HEIGHT_M)])?;
             self.travel([START_TIP_M[0], START_TIP_M[1], CLEAR_HEIGHT_M])?;
         } else {
@@ -279,12 +289,13 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         let wanted = std::array::from_fn(|i| from[i] + ACTION_SCALE_M * f64::from(requested[i]));
         let (to, clipped) = self.control.planner().workspace().clip(wanted);
         let mut interventions = clipped;
-        let mut applied = applied_action(&requested, &from, &to);
+        let (jaw_rad, gripper) = self.task.kind.jaw_set_point(self.hand.jaw_rad as f32, requested[3]);
+        let mut applied = applied_action(&from, &to, gripper);
         if self.recorder.is_some() {
             // Before the target moves, which is part of the observation: the log has what the policy saw.
             self.begin_row(true);
         }
-        self.target = to;
+        (self.target, self.jaw_rad) = (to, jaw_rad);
         (self.row.requested_action, self.row.applied_action) = (requested, applied);
         for k in 1..=TICKS_PER_STEP {
             if self.recorder.is_some() && k > 1 {
@@ -295,7 +306,7 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
             if changed.contains(Interventions::STALE_OBJECT) {
                 // The arm holds; the set-point must not run ahead and jump when the object is seen again.
                 self.target = self.control.last().plan.set_point_applied.position_m;
-                applied = applied_action(&requested, &from, &self.target);
+                applied = applied_action(&from, &self.target, gripper);
                 self.row.applied_action = applied;
             }
             self.end_row()?;
@@ -317,11 +328,11 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
     }
 }
 
-/// The action that moves the set-point from `from` to `to`; the gripper's part is passed through.
-fn applied_action(requested: &[f32; ACTION_SIZE], from: &[f64; 3], to: &[f64; 3]) -> [f32; ACTION_SIZE] {
+/// The action that moves the set-point from `from` to `to`, with the gripper's part.
+fn applied_action(from: &[f64; 3], to: &[f64; 3], gripper: f32) -> [f32; ACTION_SIZE] {
     std::array::from_fn(|i| match i {
         0..3 => ((to[i] - from[i]) / ACTION_SCALE_M) as f32,
-        _ => requested[i],
+        _ => gripper,
     })
 }
 

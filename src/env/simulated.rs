@@ -14,7 +14,7 @@ use super::{EnvError, GoalEnv};
 use crate::arm::bridge::{BridgeArm, BridgeOptions};
 use crate::control::{ControlConfig, ControlLoop, PERIOD_US};
 use crate::link::loopback::{Loopback, SimHandle, VirtualClock};
-use crate::task::Task;
+use crate::task::{Task, TaskKind};
 use crate::tracker::{ObjectSample, Tracker};
 
 /// A task on an arm simulated in this process.
@@ -106,7 +106,7 @@ impl Scene for SimScene {
         let mut device = self.device.lock();
         let world = device.world_mut();
         if world.object().is_some() {
-            let height = world.params().object.height_m / 2.0;
+            let height = world.params().object.rest_height_m();
             // At rest and flat; finite, so that the world takes it.
             let _ = world.set_object(&sim::world::ObjectPose {
                 position: [object_m[0], object_m[1], height],
@@ -159,7 +159,7 @@ fn on_clock(
     let world = World::new(model, first, 0).map_err(EnvError::new)?;
     let device = SimHandle::new(Device::new(world, 1));
     let arm = BridgeArm::connect(device.link(), device.clock(), BridgeOptions::default()).map_err(EnvError::new)?;
-    let config = control_config(twin, Some(sim::world::STEP_US as u32));
+    let config = control_config(twin, task.kind, Some(sim::world::STEP_US as u32));
     let control = ControlLoop::new(arm, clock(&device), model, config, Arc::new(AtomicBool::new(false)))
         .map_err(EnvError::new)?;
     let camera = Arc::new(Mutex::new(Camera::new(0, 0)));
@@ -185,10 +185,11 @@ pub fn simulated_many(
         .collect()
 }
 
-/// How an arm is controlled whose servos are believed to be as stiff as `twin`'s.
+/// How an arm is controlled that does `task`, and whose servos are believed to be as stiff as `twin`'s.
 #[must_use]
-pub fn control_config(twin: &SimParams, physics_step_us: Option<u32>) -> ControlConfig {
+pub fn control_config(twin: &SimParams, task: TaskKind, physics_step_us: Option<u32>) -> ControlConfig {
     let mut config = ControlConfig { physics_step_us, ..ControlConfig::default() };
+    config.planner.roll_rad = task.roll_rad();
     for (stiffness, kp) in config.planner.stiffness_nm_rad.iter_mut().zip(twin.kp_nm_per_rad()) {
         *stiffness = kp;
     }

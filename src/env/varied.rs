@@ -93,7 +93,7 @@ mod tests {
 
     fn reach() -> Box<dyn GoalEnv> {
         let twin = SimParams::so101().unwrap();
-        let task = Task::new(TaskKind::Reach, twin.object.height_m / 2.0);
+        let task = Task::new(TaskKind::Reach, twin.object.rest_height_m());
         let mut envs =
             simulated_many(&ArmModel::so101().unwrap(), &twin, std::slice::from_ref(&twin), &task, 1).unwrap();
         envs.remove(0)

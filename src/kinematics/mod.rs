@@ -14,7 +14,7 @@ use sim::ArmModel;
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use gravity::Bodies;
-pub use profile::{PROFILE_RADIUS_M, PUSH_ROLL_RAD, pitch_for_radius, pitch_on_profile};
+pub use profile::{GRASP_ROLL_RAD, PROFILE_RADIUS_M, PUSH_ROLL_RAD, pitch_for_radius, pitch_on_profile};
 
 /// Number of joints: pan, lift, elbow, wrist, roll, jaw.
 pub const JOINTS: usize = 6;
@@ -143,6 +143,8 @@ pub struct Kinematics {
     roll_zero_rad: f64,
     /// Limits of the five joints, rad.
     limits: [(f64, f64); 5],
+    /// Roll of the hand on the profile, rad.
+    profile_roll_rad: f64,
     bodies: Bodies,
 }
 
@@ -217,6 +219,7 @@ impl Kinematics {
             hand: local(points[4] - points[3] + along),
             swing: [local(swing), local(fingers.cross(&swing))],
             roll_zero_rad,
+            profile_roll_rad: PUSH_ROLL_RAD,
             limits: std::array::from_fn(|i| {
                 let limits = model.joints[i].limits;
                 (f64::from(limits.lower_rad), f64::from(limits.upper_rad))
@@ -327,14 +330,20 @@ impl Kinematics {
         Ok(angles)
     }
 
-    /// [`Self::inverse`] with the pitch of [`pitch_on_profile`] and the roll of [`PUSH_ROLL_RAD`]: the arm's pose as
-    /// a function of the fingertip's position alone.
+    /// Rolls the hand by `roll_rad` on the profile; without this by [`PUSH_ROLL_RAD`].
+    #[must_use]
+    pub fn with_profile_roll(self, roll_rad: f64) -> Self {
+        Self { profile_roll_rad: roll_rad, ..self }
+    }
+
+    /// [`Self::inverse`] with the pitch of [`pitch_on_profile`] and the roll of [`Self::with_profile_roll`]: the arm's
+    /// pose as a function of the fingertip's position alone.
     ///
     /// # Errors
     /// As [`Self::inverse`].
     pub fn inverse_on_profile(&self, position_m: [f64; 3]) -> Result<[f32; 5], KinematicsError> {
         let radius_m = position_m[0].hypot(position_m[1]);
-        self.inverse(position_m, pitch_on_profile(radius_m, position_m[2]), PUSH_ROLL_RAD)
+        self.inverse(position_m, pitch_on_profile(radius_m, position_m[2]), self.profile_roll_rad)
     }
 
     /// Torque with which each motor holds the arm against gravity at the angles `position_rad`, N·m: the derivative

@@ -9,6 +9,10 @@ use std::f64::consts::{FRAC_PI_2, PI};
 /// is the one next to the table: the moving jaw lies above it and cannot scrape.
 pub const PUSH_ROLL_RAD: f64 = 0.0;
 
+/// Roll of the hand while it grasps, rad: the jaws open to the sides, so that they close on what stands between them.
+/// The fixed jaw, in which the fingertip lies, is the left one as seen from the base.
+pub const GRASP_ROLL_RAD: f64 = FRAC_PI_2;
+
 /// Radius and pitch at the near end of the pitch profile, m and rad (85°).
 const NEAR: (f64, f64) = (0.10, 85.0 * PI / 180.0);
 /// Radius and pitch at the far end of the pitch profile, m and rad (38°).

@@ -193,12 +193,14 @@ fn grid(n: usize) -> impl Iterator<Item = [f64; 3]> {
 
 #[test]
 fn every_position_of_the_box_within_the_profiles_radii_is_reached() {
-    let kinematics = Kinematics::new(&so101()).unwrap();
-    for p in grid(40).filter(on_profile) {
-        let q = kinematics.inverse_on_profile(p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
-        let tip = kinematics.forward(&q);
-        assert!(distance(tip.position_m, p) < 1e-5, "{p:?} {tip:?}");
-        assert!(tip.roll_rad.abs() < 1e-6);
+    for roll_rad in [PUSH_ROLL_RAD, GRASP_ROLL_RAD] {
+        let kinematics = Kinematics::new(&so101()).unwrap().with_profile_roll(roll_rad);
+        for p in grid(40).filter(on_profile) {
+            let q = kinematics.inverse_on_profile(p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
+            let tip = kinematics.forward(&q);
+            assert!(distance(tip.position_m, p) < 1e-5, "{p:?} {tip:?}");
+            assert!((tip.roll_rad - roll_rad).abs() < 1e-6);
+        }
     }
 }
 

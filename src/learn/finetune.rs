@@ -325,7 +325,7 @@ mod tests {
 
     fn tuned(kind: TaskKind, agent: &Agent, episodes: &[Episode]) -> Result<Finetuned, FinetuneError> {
         let (model, twin, ranges) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap(), Ranges::so101().unwrap());
-        let task = Task::new(kind, twin.object.height_m / 2.0);
+        let task = Task::new(kind, twin.object.rest_height_m());
         let place = Workplace { model: &model, twin: &twin, ranges: &ranges, task: &task };
         let config = FinetuneConfig {
             budget: Budget { env_steps: Some(1_600), wall: None },

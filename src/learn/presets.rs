@@ -9,7 +9,7 @@ pub fn env_steps(task: Option<TaskKind>) -> u64 {
         None => 1_000_000,
         Some(TaskKind::Reach) => 40_000,
         Some(TaskKind::Push) => 700_000,
-        Some(TaskKind::Slide) => 3_000_000,
+        Some(TaskKind::Slide | TaskKind::PickAndPlace) => 3_000_000,
     }
 }
 
@@ -19,7 +19,7 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        Some(TaskKind::Push | TaskKind::Slide) | None => Hyper {
+        Some(TaskKind::Push | TaskKind::Slide | TaskKind::PickAndPlace) | None => Hyper {
             hidden: vec![128, 128],
             actor_every: 2,
             twin_critic: true,

@@ -1,6 +1,6 @@
 //! Policies: what to do, given what is seen and wanted.
 //!
-//! [`OnnxPolicy`] acts from a file; [`PushExpert`] and [`SlideExpert`] from rules, to show that a task can be done;
+//! [`OnnxPolicy`] acts from a file; [`PushExpert`], [`SlideExpert`] and [`PickExpert`] from rules, to show that a task can be done;
 //! [`StillPolicy`] and [`RandomPolicy`] are the floors that a learned one has to be compared with. [`NoisyPolicy`]
 //! explores around any.
 
@@ -10,7 +10,7 @@ mod graph;
 mod noisy;
 mod onnx;
 
-pub use expert::{PushExpert, SlideExpert};
+pub use expert::{PickExpert, PushExpert, SlideExpert};
 pub use floor::{RandomPolicy, StillPolicy};
 pub(crate) use graph::{check as check_graph, columns};
 pub use noisy::NoisyPolicy;

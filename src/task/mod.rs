@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sim::Prop;
 
 use crate::env::Layout;
+use crate::kinematics::{GRASP_ROLL_RAD, PUSH_ROLL_RAD};
 
 /// Policy steps in an episode: 4 s at 12.5 Hz.
 pub const EPISODE_STEPS: usize = 50;
@@ -19,8 +20,23 @@ pub const ACTION_SIZE: usize = 4;
 pub const ACTION_SCALE_M: f64 = 0.03;
 /// Fingertip's place at the start of an episode, m: over the middle of the region, clear of the puck.
 pub const START_TIP_M: [f64; 3] = [0.22, 0.0, 0.08];
+/// Where the jaw stands while it is closed, rad; the SO-101's stop is at −0.1745.
+pub const JAW_CLOSED_RAD: f32 = -0.17;
+/// Where the jaw stands at the start of an episode in which it grasps, rad: 6 cm apart.
+pub const JAW_START_RAD: f32 = 0.6;
+/// The widest that an action opens the jaw, rad: 8 cm apart.
+const JAW_OPEN_RAD: f32 = 0.9;
+/// Displacement of the jaw's set-point from where the jaw is that 1.0 in an action asks for, rad. With it a servo at
+/// P = 16 squeezes with 0.8 of its torque, or its limit.
+const JAW_SCALE_RAD: f32 = 0.3;
+/// Greatest height of a goal in the air over where the object rests, m.
+const LIFT_MAX_M: f64 = 0.09;
+
 /// How far the object must move in an episode to count as touched, m.
 pub const CONTACT_M: f64 = 0.005;
+
+/// Distance to the goal that counts as success, m.
+const SUCCESS_RADIUS_M: f64 = 0.03;
 
 /// Distance from the pan axis beyond which no finger can put a puck, m: the fingertip's 0.395, the puck's radius of 0.03,
 /// half of the fingers' 0.02, and room.
@@ -36,6 +52,8 @@ pub enum TaskKind {
     Push,
     /// Hit the puck so that it slides over a slippery table to a place beyond the arm's reach.
     Slide,
+    /// Grasp the cube and bring it to a place on the table or in the air.
+    PickAndPlace,
 }
 
 /// A box in the base frame, m.
@@ -84,7 +102,48 @@ impl TaskKind {
             Self::Reach => "reach",
             Self::Push => "push",
             Self::Slide => "slide",
+            Self::PickAndPlace => "pick-and-place",
         }
+    }
+
+    /// What the object is called, by people and by its tracker.
+    #[must_use]
+    pub fn object_name(self) -> &'static str {
+        match self.prop() {
+            Prop::Puck | Prop::GlidingPuck => "puck",
+            Prop::Cube => "cube",
+        }
+    }
+
+    /// Whether the policy moves the jaw; else it stays closed.
+    #[must_use]
+    pub fn grasps(self) -> bool {
+        self == Self::PickAndPlace
+    }
+
+    /// Roll of the hand, rad.
+    #[must_use]
+    pub fn roll_rad(self) -> f64 {
+        if self.grasps() { GRASP_ROLL_RAD } else { PUSH_ROLL_RAD }
+    }
+
+    /// Where the jaw stands at the start of an episode, rad.
+    #[must_use]
+    pub fn jaw_start_rad(self) -> f32 {
+        if self.grasps() { JAW_START_RAD } else { JAW_CLOSED_RAD }
+    }
+
+    /// The jaw's set-point for the number `asked` in −1..=1 of an action, with the jaw at `jaw_rad`; and the number that
+    /// is left of `asked` where the jaw's range ends.
+    ///
+    /// As in Fetch the set-point counts from where the jaw *is*: what is grasped is squeezed as hard as is asked for.
+    #[must_use]
+    pub fn jaw_set_point(self, jaw_rad: f32, asked: f32) -> (f32, f32) {
+        if !self.grasps() {
+            return (JAW_CLOSED_RAD, asked);
+        }
+        let set_point_rad = (jaw_rad + JAW_SCALE_RAD * asked).clamp(JAW_CLOSED_RAD, JAW_OPEN_RAD);
+        (set_point_rad, ((set_point_rad - jaw_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0))
     }
 
     /// What lies on the table, and how slippery that is; a puck that nobody touches for reach.
@@ -93,13 +152,15 @@ impl TaskKind {
         match self {
             Self::Reach | Self::Push => Prop::Puck,
             Self::Slide => Prop::GlidingPuck,
+            Self::PickAndPlace => Prop::Cube,
         }
     }
 }
 
 impl Task {
     /// The task with its standard numbers. Push draws puck and goal uniformly over 16 × 20 cm of the table; slide draws
-    /// the puck there, and the goal over the 15 × 20 cm that begin where a puck pushed to the end of the reach lies.
+    /// the puck there, and the goal over the 15 × 20 cm that begin where a puck pushed to the end of the reach lies. Pick-and-place draws
+    /// cube and goal there as push does, and half of the goals up to 9 cm higher.
     ///
     /// `object_height_m` is the height of the resting object's centre.
     #[must_use]
@@ -113,8 +174,12 @@ impl Task {
                 let [_, left, _] = table.upper;
                 (Region { lower: [BEYOND_REACH_M, right, z], upper: [BEYOND_REACH_M + 0.15, left, z] }, Some(table))
             }
+            TaskKind::PickAndPlace => {
+                let [x, y, z] = table.upper;
+                (Region { lower: table.lower, upper: [x, y, z + LIFT_MAX_M] }, Some(table))
+            }
         };
-        Self { kind, goals, objects, success_radius_m: 0.03 }
+        Self { kind, goals, objects, success_radius_m: SUCCESS_RADIUS_M }
     }
 
     /// Sizes of observation, goal and action.
@@ -122,7 +187,7 @@ impl Task {
     pub fn layout(&self) -> Layout {
         let observation = match self.kind {
             TaskKind::Reach => observation::REACH_SIZE,
-            TaskKind::Push | TaskKind::Slide => observation::OBJECT_SIZE,
+            TaskKind::Push | TaskKind::Slide | TaskKind::PickAndPlace => observation::OBJECT_SIZE,
         };
         Layout { observation, goal: 3, action: ACTION_SIZE }
     }
@@ -130,11 +195,24 @@ impl Task {
     /// A goal that is not achieved at the start, whose achieved goal is `start`.
     pub fn sample_goal(&self, start: &[f64; 3], rng: &mut impl Rng) -> [f64; 3] {
         loop {
-            let goal = self.goals.sample(rng);
+            let mut goal = self.goals.sample(rng);
+            if self.kind == TaskKind::PickAndPlace {
+                goal[2] = self.height_of_goal(goal[2], rng);
+            }
             if distance_m(start, &goal) >= self.success_radius_m {
                 return goal;
             }
         }
+    }
+
+    /// Half of the goals on the table, the others so high over it that pushing does not reach them: `drawn` is uniform
+    /// over the heights of the region.
+    fn height_of_goal(&self, drawn: f64, rng: &mut impl Rng) -> f64 {
+        let (table, top) = (self.goals.lower[2], self.goals.upper[2]);
+        if rng.random_bool(0.5) {
+            return table;
+        }
+        table + SUCCESS_RADIUS_M + (drawn - table) * (1.0 - SUCCESS_RADIUS_M / (top - table))
     }
 
     /// Whether `achieved` is within the success radius of `desired`.
@@ -178,6 +256,28 @@ mod tests {
             assert!(distance_m(&start, &goal) >= task.success_radius_m);
             assert!(task.goals.contains(&goal));
         }
+    }
+
+    #[test]
+    fn half_of_the_goals_of_pick_and_place_are_out_of_a_pushs_reach() {
+        let task = Task::new(TaskKind::PickAndPlace, 0.0175);
+        let mut rng = Pcg64Mcg::seed_from_u64(1);
+        let heights: Vec<f64> = (0..2000).map(|_| task.sample_goal(&[0.0; 3], &mut rng)[2] - 0.0175).collect();
+        let lifted = heights.iter().filter(|height| **height > 0.0).count();
+        assert!((900..1100).contains(&lifted), "{lifted}");
+        let range = SUCCESS_RADIUS_M..=LIFT_MAX_M;
+        assert!(heights.iter().all(|height| *height == 0.0 || range.contains(height)));
+        assert!(heights.iter().any(|height| *height > 0.085));
+    }
+
+    #[test]
+    fn the_jaw_squeezes_as_hard_as_is_asked_for_and_stays_in_its_range() {
+        let close = |kind: TaskKind, jaw_rad, asked| kind.jaw_set_point(jaw_rad, asked);
+        let near = |(a, b): (f32, f32), (c, d): (f32, f32)| (a - c).abs() < 1e-6 && (b - d).abs() < 1e-6;
+        assert!(near(close(TaskKind::PickAndPlace, 0.24, -0.5), (0.09, -0.5)));
+        assert!(near(close(TaskKind::PickAndPlace, -0.05, -1.0), (JAW_CLOSED_RAD, -0.4)));
+        assert!(near(close(TaskKind::PickAndPlace, 0.9, 1.0), (0.9, 0.0)));
+        assert!(near(close(TaskKind::Push, 0.3, 0.7), (JAW_CLOSED_RAD, 0.7)));
     }
 
     #[test]

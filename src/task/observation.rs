@@ -22,6 +22,8 @@
 
 use nalgebra::{Quaternion, UnitQuaternion};
 
+/// Where the jaw's angle stands in an observation with an object.
+pub(crate) const JAW_INDEX: usize = 9;
 /// Numbers in an observation without an object.
 pub const REACH_SIZE: usize = 10;
 /// Numbers in an observation with an object.

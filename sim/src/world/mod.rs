@@ -120,7 +120,7 @@ impl World {
     ///
     /// # Errors
     /// See [`SimError`]; the world is unchanged.
-    pub fn reset(&mut self, joints_rad: &[f32], puck_xy_yaw: Option<[f64; 3]>, seed: u64) -> Result<(), SimError> {
+    pub fn reset(&mut self, joints_rad: &[f32], object_xy_yaw: Option<[f64; 3]>, seed: u64) -> Result<(), SimError> {
         self.check_count(joints_rad.len())?;
         for (joint, &angle) in self.model.joints.iter().zip(joints_rad) {
             let JointLimits { lower_rad: lower, upper_rad: upper, .. } = joint.limits;
@@ -128,8 +128,8 @@ impl World {
                 return Err(SimError::OutOfLimits { joint: joint.name.clone(), lower, upper, found: angle });
             }
         }
-        let object = puck_xy_yaw.map(|[x, y, yaw]| ObjectPose {
-            position: [x, y, self.params.object.height_m / 2.0],
+        let object = object_xy_yaw.map(|[x, y, yaw]| ObjectPose {
+            position: [x, y, self.params.object.rest_height_m()],
             orientation: [0.0, 0.0, (yaw / 2.0).sin(), (yaw / 2.0).cos()],
             linear_velocity: [0.0; 3],
             angular_velocity: [0.0; 3],

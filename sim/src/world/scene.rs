@@ -2,7 +2,7 @@
 
 use super::ObjectPose;
 use crate::model::{ArmModel, LinkModel, Shape};
-use crate::params::SimParams;
+use crate::params::{ObjectShape, SimParams};
 use crate::servo::Drive;
 use nalgebra::Isometry3;
 use rapier3d::prelude::*;
@@ -135,7 +135,10 @@ impl Scene {
         let body = RigidBodyBuilder::dynamic().can_sleep(false);
         let handle = self.bodies.insert(body);
         let object = &params.object;
-        let (shape, turn) = rapier_shape(&Shape::Cylinder(object.radius_m, object.height_m / 2.0));
+        let (shape, turn) = rapier_shape(&match object.shape {
+            ObjectShape::Cylinder { radius_m, height_m } => Shape::Cylinder(radius_m, height_m / 2.0),
+            ObjectShape::Cube { edge_m } => Shape::Cuboid(nalgebra::Vector3::repeat(edge_m / 2.0)),
+        });
         let shape = collider(shape, friction, OBJECT).position(turn).mass(object.mass_kg as f32);
         self.colliders.insert_with_parent(shape, handle, &mut self.bodies);
         self.object = Some(handle);

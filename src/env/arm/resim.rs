@@ -1,11 +1,12 @@
 //! Puts a recorded episode through the safety filter once more: the same build gives the same goals, bit by bit.
 
-use super::{JAW_CLOSED_RAD, SETTLE_TICKS, applied_action};
+use super::{SETTLE_TICKS, applied_action};
 use crate::control::{Planner, SetPoint};
 use crate::episode::Episode;
 use crate::kinematics::{JOINTS, KinematicsError};
 use crate::safety::Interventions;
-use crate::task::{ACTION_SCALE_M, START_TIP_M};
+use crate::task::observation::JAW_INDEX;
+use crate::task::{ACTION_SCALE_M, START_TIP_M, TaskKind};
 
 /// Where a new run of the filter leaves the recorded one.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,24 +23,25 @@ pub struct Difference {
     pub found_interventions: Interventions,
 }
 
-/// Feeds the requested actions of `episode` through `planner`, which must be that of the recording, and gives the
+/// Feeds the requested actions of `episode`, which is one of `task`, through `planner`, which must be that of the
+/// recording, and gives the
 /// first tick whose joint goals after the filter, interventions or applied action differ; `None` if none does. Whether
 /// the object was stale is taken from the record: the age at which that was decided is not in it.
 ///
 /// # Errors
 /// The arm cannot reach the start pose.
-pub fn resim(episode: &Episode, planner: &mut Planner) -> Result<Option<Difference>, KinematicsError> {
+pub fn resim(episode: &Episode, task: TaskKind, planner: &mut Planner) -> Result<Option<Difference>, KinematicsError> {
     let dt_s = f64::from(episode.start.control_period_us) * 1e-6;
-    let mut angles = [JAW_CLOSED_RAD; JOINTS];
+    let mut angles = [task.jaw_start_rad(); JOINTS];
     angles[..5].copy_from_slice(&planner.kinematics().inverse_on_profile(START_TIP_M)?);
     planner.reset_settled(&angles);
-    let at = |position_m| SetPoint { position_m, jaw_rad: JAW_CLOSED_RAD };
     // Every episode starts after the arm has come to rest at the start pose, where the filter has no past.
     for _ in 0..SETTLE_TICKS {
-        planner.plan(at(START_TIP_M), None, 1.0, dt_s);
+        planner.plan(SetPoint { position_m: START_TIP_M, jaw_rad: task.jaw_start_rad() }, None, 1.0, dt_s);
     }
     let (mut from, mut target) = (START_TIP_M, START_TIP_M);
     let (mut goal, mut applied) = (START_TIP_M, [0.0; 4]);
+    let (mut jaw_rad, mut gripper) = (task.jaw_start_rad(), 0.0);
     let commanding = episode.ticks.iter().filter(|tick| !tick.sent_rad.is_empty());
     for tick in commanding {
         if tick.begins_step {
@@ -47,15 +49,17 @@ pub fn resim(episode: &Episode, planner: &mut Planner) -> Result<Option<Differen
             let wanted = std::array::from_fn(|i| from[i] + ACTION_SCALE_M * f64::from(tick.requested_action[i]));
             (goal, _) = planner.workspace().clip(wanted);
             target = goal;
-            applied = applied_action(&tick.requested_action, &from, &goal);
+            let measured_rad = tick.observation.get(JAW_INDEX).copied().unwrap_or_default();
+            (jaw_rad, gripper) = task.jaw_set_point(measured_rad, tick.requested_action[3]);
+            applied = applied_action(&from, &goal, gripper);
         }
         let recorded = Interventions::from_bits(tick.interventions as u16);
         let age_us = if recorded.contains(Interventions::STALE_OBJECT) { u64::MAX } else { 0 };
-        let plan = *planner.plan(at(goal), Some(age_us), 1.0, dt_s);
+        let plan = *planner.plan(SetPoint { position_m: goal, jaw_rad }, Some(age_us), 1.0, dt_s);
         // The row is written after the tick, when holding has changed the action already.
         if plan.interventions.contains(Interventions::STALE_OBJECT) {
             target = plan.set_point_applied.position_m;
-            applied = applied_action(&tick.requested_action, &from, &target);
+            applied = applied_action(&from, &target, gripper);
         }
         if tick.applied_rad != plan.applied_rad || recorded != plan.interventions || tick.applied_action != applied {
             return Ok(Some(Difference {

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Episodes of `arm`, recorded and read back: in turns by rules and at random.
 pub(in crate::learn) fn record(arm: &SimParams, kind: TaskKind, count: u64, place: &Path) -> Vec<Episode> {
     let (model, twin) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap());
-    let task = Task::new(kind, twin.object.height_m / 2.0);
+    let task = Task::new(kind, twin.object.rest_height_m());
     let mut env = simulated(&model, &twin, std::slice::from_ref(arm), task, Start::Rebuilt).unwrap();
     let folder = Folder::create(place).unwrap();
     let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());

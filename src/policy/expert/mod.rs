@@ -1,8 +1,10 @@
 //! Scripted policies: show that a task can be done, and how well by rules alone.
 
+mod pick;
 mod push;
 mod slide;
 
+pub use pick::PickExpert;
 pub use push::PushExpert;
 pub use slide::SlideExpert;
 
