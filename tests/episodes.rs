@@ -234,6 +234,22 @@ fn a_table_has_every_tick_of_every_readable_episode() {
 
 /// Wrong data that are all there are a failure, not a loss.
 #[test]
+fn a_replay_repeats_the_recorded_path_on_the_same_arm_and_tells_how_far_another_is_from_it() {
+    let place = tempfile::tempdir().unwrap();
+    let source = place.path().join("source");
+    record(path(&source));
+    let worst_m = |more: &[&str]| {
+        let (code, told) = episodes(&[&["replay", path(&source), "--port", "sim"], more].concat());
+        let rows = told["episodes"].as_array().unwrap();
+        assert_eq!((code, rows.len()), (0, 3), "{told}");
+        assert!(rows.iter().all(|row| row["steps"] == 50 && row["recorded_steps"] == 50), "{told}");
+        rows.iter().map(|row| row["deviation_m"]["p95"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    let (same, other) = (worst_m(&[]), worst_m(&["--differ", "3"]));
+    assert!(same < 0.01 && other > 1.5 * same, "{same} m on the same arm, {other} m on another");
+}
+
+#[test]
 fn a_slow_loop_fails_the_check() {
     let place = tempfile::tempdir().unwrap();
     record(path(&place.path().join("source")));

@@ -53,7 +53,7 @@ impl Collect {
         let choice = Choice::find(self.policy.as_deref(), self.rig.task)?;
         let policy = choice.load(&setup.task, common.seed)?;
         // Another stream than the random policy's.
-        let policy = NoisyPolicy::new(policy, self.noise as f32, self.epsilon as f32, !common.seed);
+        let mut policy = NoisyPolicy::new(policy, self.noise as f32, self.epsilon as f32, !common.seed);
         let label = EpisodeStart {
             arm: self.rig.arm.name().into(),
             policy: choice.name().into(),
@@ -64,8 +64,7 @@ impl Collect {
         };
         let folder = Folder::create(&self.out)?;
         let plan = Plan { episodes: self.episodes, seed: common.seed, goal_m: None, recorded: true };
-        let session =
-            rollout::run(&self.rig, &setup, Box::new(policy), &plan, Some(&Record { folder, label }), common)?;
+        let session = rollout::run(&self.rig, &setup, &mut policy, &plan, Some(&Record { folder, label }), common)?;
         let files: Vec<String> = session.recordings.iter().map(|r| r.path.display().to_string()).collect();
         let more = serde_json::json!({ "files": files, "noise": self.noise, "epsilon": self.epsilon });
         report::conclude(common, self.rig.task, session, begun, more)

@@ -225,7 +225,7 @@ impl Demo {
     /// Records episodes of the incumbent on the arm, each starting where the last one left the puck.
     fn record(&self, setup: &Setup, incumbent: &Agent, folder: &Path, common: &Common) -> Result<Vec<Episode>> {
         let (sigma, epsilon) = EXPLORATION;
-        let policy = NoisyPolicy::new(Box::new(Actor::new(incumbent, 1)), sigma, epsilon, !common.seed);
+        let mut policy = NoisyPolicy::new(Box::new(Actor::new(incumbent, 1)), sigma, epsilon, !common.seed);
         let label = EpisodeStart {
             arm: ArmName::So101.name().into(),
             policy: "push".into(),
@@ -237,7 +237,7 @@ impl Demo {
         let plan = Plan { episodes: self.record, seed: common.seed, goal_m: None, recorded: true };
         let quiet = Common { json: true, ..common.clone() };
         let args = self.rig("sim".into(), Some(self.differ));
-        let session = rollout::run(&args, setup, Box::new(policy), &plan, Some(&record), &quiet)?;
+        let session = rollout::run(&args, setup, &mut policy, &plan, Some(&record), &quiet)?;
         if let Some(failure) = session.drive.failure.as_ref().and_then(|failure| failure.error()) {
             return Err(failure);
         }
@@ -264,8 +264,8 @@ impl Demo {
         let mut args = self.rig(arm.link.display().to_string(), None);
         args.tracker = Some(arm.tracker);
         let plan = Plan { episodes: 10, seed: common.seed, goal_m: None, recorded: false };
-        let policy = Box::new(Actor::new(incumbent, 1));
-        let session = rollout::run(&args, setup, policy, &plan, None, common)?;
+        let mut policy = Actor::new(incumbent, 1);
+        let session = rollout::run(&args, setup, &mut policy, &plan, None, common)?;
         if let Some(failure) = session.drive.failure.as_ref().and_then(|failure| failure.error()) {
             return Err(failure);
         }

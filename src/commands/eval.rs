@@ -48,11 +48,11 @@ impl Eval {
         }
         let setup = self.rig.setup()?;
         let choice = Choice::find(self.policy.as_deref(), self.rig.task)?;
-        let policy = choice.load(&setup.task, common.seed)?;
+        let mut policy = choice.load(&setup.task, common.seed)?;
         let seed = EVALUATION_SEED.wrapping_add(common.seed.wrapping_mul(SEED_STRIDE));
         if !self.rig.is_simulated() {
             let plan = Plan { episodes: self.episodes, seed, goal_m: None, recorded: false };
-            let session = rollout::run(&self.rig, &setup, policy, &plan, None, common)?;
+            let session = rollout::run(&self.rig, &setup, &mut policy, &plan, None, common)?;
             return report::conclude(common, self.rig.task, session, begun, json!({}));
         }
         let seeds: Vec<u64> = (0..self.episodes).map(|i| seed.wrapping_add(i)).collect();

@@ -60,7 +60,7 @@ pub(super) struct Session {
 pub(super) fn run(
     args: &RigArgs,
     setup: &Setup,
-    mut policy: Box<dyn Policy>,
+    policy: &mut dyn Policy,
     plan: &Plan,
     record: Option<&Record>,
     common: &Common,
@@ -85,7 +85,6 @@ pub(super) fn run(
         lost: None,
     };
     let drive: Result<Drive> = std::thread::scope(|scope| {
-        let policy = policy.as_mut();
         let interrupt = &interrupt;
         let control = std::thread::Builder::new().name("control".into()).spawn_scoped(scope, move || match rig {
             Rig::Simulated(mut env) => drive::episodes(&mut *env, policy, plan, interrupt, &line),

@@ -37,10 +37,10 @@ impl Run {
         let setup = self.rig.setup()?;
         let goal_m = self.goal.as_deref().map(|text| goal(text, &setup.task)).transpose()?;
         let choice = Choice::find(self.policy.as_deref(), self.rig.task)?;
-        let policy = choice.load(&setup.task, common.seed)?;
+        let mut policy = choice.load(&setup.task, common.seed)?;
         let episodes = if goal_m.is_some() { 1 } else { self.episodes };
         let plan = Plan { episodes, seed: common.seed, goal_m, recorded: false };
-        let session = rollout::run(&self.rig, &setup, policy, &plan, None, common)?;
+        let session = rollout::run(&self.rig, &setup, &mut policy, &plan, None, common)?;
         report::conclude(common, self.rig.task, session, begun, serde_json::json!({}))
     }
 }

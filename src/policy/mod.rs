@@ -1,14 +1,15 @@
 //! Policies: what to do, given what is seen and wanted.
 //!
-//! [`OnnxPolicy`] acts from a file; [`PushExpert`], [`SlideExpert`] and [`PickExpert`] from rules, to show that a task can be done;
-//! [`StillPolicy`] and [`RandomPolicy`] are the floors that a learned one has to be compared with. [`NoisyPolicy`]
-//! explores around any.
+//! [`OnnxPolicy`] acts from a file; [`PushExpert`], [`SlideExpert`] and [`PickExpert`] from rules, to show that a task
+//! can be done; [`StillPolicy`] and [`RandomPolicy`] are the floors that a learned one has to be compared with.
+//! [`NoisyPolicy`] explores around any; [`RecordedPolicy`] repeats an episode.
 
 mod expert;
 mod floor;
 mod graph;
 mod noisy;
 mod onnx;
+mod recorded;
 
 pub use expert::{PickExpert, PushExpert, SlideExpert};
 pub use floor::{RandomPolicy, StillPolicy};
@@ -16,6 +17,7 @@ pub(crate) use graph::{check as check_graph, columns};
 pub use noisy::NoisyPolicy;
 pub(crate) use noisy::gaussian;
 pub use onnx::OnnxPolicy;
+pub use recorded::RecordedPolicy;
 
 use crate::env::GoalObservation;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ mod export;
 mod list;
 mod merge;
 mod recover;
+mod replay;
 mod resim;
 mod show;
 mod split;
@@ -37,6 +38,8 @@ enum Command {
     Merge(merge::Merge),
     /// Write every whole record of a damaged file into a new one
     Recover(recover::Recover),
+    /// Let an arm do again what it did in recorded episodes, and tell how far it is from where it was
+    Replay(replay::Replay),
     /// Put recorded inputs through policy and safety filter again, and tell of the first difference
     Resim(resim::Resim),
     /// Tell of one episode, and draw it
@@ -57,6 +60,7 @@ impl Episodes {
             Command::List(command) => command.run(common),
             Command::Merge(command) => command.run(common),
             Command::Recover(command) => command.run(common),
+            Command::Replay(command) => command.run(common),
             Command::Resim(command) => command.run(common),
             Command::Show(command) => command.run(common),
             Command::Split(command) => command.run(common),
