@@ -119,6 +119,50 @@ fn draw_paths(area: &DrawingArea<SVGBackend<'_>, Shift>, side: &Side<'_>, radius
     Ok(())
 }
 
+/// Where points lie as seen from above: x and y of a cell's middle in the base frame, m, and how many are in it.
+pub(crate) struct Cells<'a> {
+    /// Title of the picture's half.
+    pub title: &'a str,
+    pub cells: Vec<([f64; 2], u64)>,
+}
+
+/// Draws side by side where points lie: squares of `cell_m`, the darker the more points are in them.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn spreads(file: &Path, sides: [Cells<'_>; 2], cell_m: f64) -> Result<()> {
+    let root = SVGBackend::new(file, (860, 460)).into_drawing_area();
+    let edges = |axis: usize| {
+        let of = sides.iter().flat_map(|side| &side.cells).map(|(middle, _)| middle[axis]);
+        let (low, high) = of.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+        if low <= high { (low - 2.0 * cell_m, high + 2.0 * cell_m) } else { (0.0, 1.0) }
+    };
+    let ((near, far), (right, left)) = (edges(0), edges(1));
+    let draw = || -> Result<()> {
+        root.fill(&WHITE)?;
+        for (area, side) in root.split_evenly((1, 2)).iter().zip(&sides) {
+            // Seen from behind the base: x forward is up, y left is left.
+            let mut chart = ChartBuilder::on(area)
+                .caption(side.title, ("sans-serif", 16))
+                .margin(12)
+                .x_label_area_size(36)
+                .y_label_area_size(48)
+                .build_cartesian_2d(left..right, near..far)?;
+            chart.configure_mesh().x_desc("y, m").y_desc("x, m").light_line_style(TRANSPARENT).draw()?;
+            let most = side.cells.iter().map(|(_, count)| *count).max().unwrap_or(1) as f64;
+            let half = cell_m / 2.0;
+            chart.draw_series(side.cells.iter().map(|([x, y], count)| {
+                // A single point among thousands is still seen.
+                let shade = 0.1 + 0.9 * (*count as f64 / most).sqrt();
+                Rectangle::new([(y + half, x - half), (y - half, x + half)], BLUE.mix(shade).filled())
+            }))?;
+        }
+        root.present()?;
+        Ok(())
+    };
+    draw().with_context(|| format!("cannot draw {}; check the folder's rights and free space", file.display()))
+}
+
 /// One point of a learning curve.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct CurvePoint {

@@ -1,8 +1,9 @@
 //! `hindsight relabel`: derived episodes, in which misses are hits on other goals.
 
+use super::plot::{self, Cells};
 use super::{Common, Finish, output};
 use clap::Args;
-use hindsight::episode::relabel::relabel;
+use hindsight::episode::relabel::{CELL_M, Spread, relabel};
 use hindsight::episode::{EpisodeStart, Folder};
 use hindsight::learn::hindsight::{self as goals, Strategy};
 use hindsight::task::CONTACT_M;
@@ -40,13 +41,19 @@ impl Relabel {
             eprintln!("skipped: {error}");
         }
         let contact = found.contact_fraction().unwrap_or(0.0);
+        let picture = self.out.join("relabelled.svg");
+        let side = |title, spread: &Spread| Cells { title, cells: spread.cells().collect() };
+        let sides = [side("goals as wanted, from above", &found.wanted), side("goals put in", &found.substituted)];
+        plot::spreads(&picture, sides, CELL_M)?;
         output::say(
             common,
             &format!(
                 "{} episodes ({} cut off), {} of them misses; {} of the misses now hold a hit\n\
                  {} steps, {} at their goal; {} relabelled steps, {} at theirs\n\
                  contact (object moved more than {:.0} mm): {:.1} %\n\
-                 written to {}",
+                 goals as wanted  {}\n\
+                 goals put in     {}\n\
+                 written to {}, where the goals lie to {}",
                 found.episodes,
                 found.incomplete,
                 found.misses,
@@ -57,7 +64,10 @@ impl Relabel {
                 found.relabelled_hits,
                 1000.0 * CONTACT_M,
                 100.0 * contact,
+                told(&found.wanted),
+                told(&found.substituted),
                 self.out.display(),
+                picture.display(),
             ),
         );
         let report = json!({
@@ -71,6 +81,9 @@ impl Relabel {
             "relabelled": found.relabelled,
             "relabelled_hits": found.relabelled_hits,
             "contact_fraction": contact,
+            "wanted": spread(&found.wanted),
+            "substituted": spread(&found.substituted),
+            "picture": picture,
             "strategy": self.strategy,
             "k": self.k,
             "seed": common.seed,
@@ -78,4 +91,16 @@ impl Relabel {
         output::finish(common, &report);
         Ok(if found.skipped.is_empty() && found.incomplete == 0 { Finish::Done } else { Finish::WithLoss })
     }
+}
+
+/// Where goals lie, for people.
+fn told(spread: &Spread) -> String {
+    let (Some(mean), Some(deviation)) = (spread.mean_m(), spread.deviation_m()) else { return "none".into() };
+    let axis = |i: usize| format!("{} {:.1} ± {:.1}", ["x", "y", "z"][i], 100.0 * mean[i], 100.0 * deviation[i]);
+    format!("{}, {}, {} cm", axis(0), axis(1), axis(2))
+}
+
+/// Where goals lie, for scripts.
+fn spread(spread: &Spread) -> serde_json::Value {
+    json!({ "mean_m": spread.mean_m(), "deviation_m": spread.deviation_m() })
 }
