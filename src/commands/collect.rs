@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hindsight::episode::{EpisodeStart, Folder};
+use firmware_bridge::JointLimits;
+use hindsight::episode::{Attachment, EpisodeStart, Folder};
 use hindsight::policy::NoisyPolicy;
+use hindsight::task::Region;
+use serde_json::json;
 
 use super::choice::Choice;
 use super::drive::Plan;
@@ -62,12 +65,42 @@ impl Collect {
             metadata: self.metadata(&setup)?,
             ..EpisodeStart::default()
         };
+        let attachments = self.attachments(&setup)?;
         let folder = Folder::create(&self.out)?;
         let plan = Plan { episodes: self.episodes, seed: common.seed, goal_m: None, recorded: true };
-        let session = rollout::run(&self.rig, &setup, &mut policy, &plan, Some(&Record { folder, label }), common)?;
+        let record = Record { folder, label, attachments };
+        let session = rollout::run(&self.rig, &setup, &mut policy, &plan, Some(&record), common)?;
         let files: Vec<String> = session.recordings.iter().map(|r| r.path.display().to_string()).collect();
-        let more = serde_json::json!({ "files": files, "noise": self.noise, "epsilon": self.epsilon });
+        let more = json!({ "files": files, "noise": self.noise, "epsilon": self.epsilon });
         report::conclude(common, self.rig.task, session, begun, more)
+    }
+
+    /// What somebody needs who reads an episode years later: the arm's description, what ties its servos' ticks to
+    /// angles, and the task's numbers.
+    fn attachments(&self, setup: &Setup) -> Result<Vec<Attachment>> {
+        let file = |name: &str, media_type: &str, bytes: Vec<u8>| Attachment {
+            name: name.into(),
+            media_type: media_type.into(),
+            bytes,
+        };
+        let arm = self.rig.arm;
+        let mut files = vec![file(&format!("{}.urdf", arm.name()), "application/xml", arm.urdf().into())];
+        if let Some(calibration) = &self.rig.calibration {
+            let bytes = std::fs::read(calibration).with_context(|| format!("cannot read {}", calibration.display()))?;
+            files.push(file("calibration.json", "application/json", bytes));
+        }
+        let (task, limits) = (&setup.task, setup.model.limits());
+        let region = |region: &Region| json!({ "lower_m": region.lower, "upper_m": region.upper });
+        let limit = |limit: &JointLimits| json!({ "lower_rad": limit.lower_rad, "upper_rad": limit.upper_rad, "velocity_rad_s": limit.velocity_rad_s });
+        let settings = json!({
+            "task": task.kind.name(),
+            "goals": region(&task.goals),
+            "objects": task.objects.as_ref().map(region),
+            "success_radius_m": task.success_radius_m,
+            "limits": limits.iter().map(limit).collect::<Vec<_>>(),
+        });
+        files.push(file("settings.json", "application/json", serde_json::to_vec_pretty(&settings)?));
+        Ok(files)
     }
 
     /// What else is worth keeping with an episode.

@@ -233,7 +233,7 @@ impl Demo {
             ..EpisodeStart::default()
         };
         let episodes = Folder::create(&folder.join("episodes"))?;
-        let record = Record { folder: episodes, label };
+        let record = Record { folder: episodes, label, attachments: Vec::new() };
         let plan = Plan { episodes: self.record, seed: common.seed, goal_m: None, recorded: true };
         let quiet = Common { json: true, ..common.clone() };
         let args = self.rig("sim".into(), Some(self.differ));

@@ -50,6 +50,13 @@ impl ArmName {
             Self::So101 => "so101",
         }
     }
+
+    /// The arm's description.
+    pub(super) fn urdf(self) -> &'static str {
+        match self {
+            Self::So101 => include_str!("../../models/arms/so101.urdf"),
+        }
+    }
 }
 
 /// Which arm, where, and what it shall do.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hindsight::control::{LatencyStats, LoopStats};
 use hindsight::episode::recorder::Recording;
-use hindsight::episode::{EpisodeEnd, EpisodeStart, FaultEvent, Folder, Pace, Recorder};
+use hindsight::episode::{Attachment, EpisodeEnd, EpisodeStart, FaultEvent, Folder, Pace, Recorder};
 use hindsight::learn::evaluate::EpisodeResult;
 use hindsight::policy::Policy;
 
@@ -44,6 +44,8 @@ pub(super) struct EndedLog {
 pub(super) struct Record {
     pub folder: Folder,
     pub label: EpisodeStart,
+    /// Files to keep within each episode's.
+    pub attachments: Vec<Attachment>,
 }
 
 /// What a session of episodes came to.
@@ -153,12 +155,12 @@ impl Desk<'_> {
 
     /// The file of an episode that begins.
     fn create(&self, begun: EpisodeStart) -> Result<Recorder, String> {
-        let Some(Record { folder, label }) = self.record else { return Err("nothing is recorded".into()) };
+        let Some(Record { folder, label, attachments }) = self.record else { return Err("nothing is recorded".into()) };
         let wall_us = (self.pace == Pace::Threaded).then(|| (hindsight::tracker::udp::unix_now_s() * 1e6) as u64);
         let EpisodeStart { arm, policy, policy_sha256, software, metadata, .. } = label.clone();
         let start = EpisodeStart { arm, policy, policy_sha256, software, metadata, wall_us, ..begun };
         let path = folder.next_file().map_err(|error| error.to_string())?;
-        Recorder::create(&path, start, self.pace).map_err(|error| error.to_string())
+        Recorder::create_with(&path, start, attachments, self.pace).map_err(|error| error.to_string())
     }
 
     /// Brings an episode's file to its end.

@@ -165,7 +165,7 @@ mod tests {
         for tick in &mut episode.ticks {
             tick.requested_action = [0.5; 4];
         }
-        Recovered { episode, damage: None, sha256: String::new() }
+        Recovered { episode, attachments: Vec::new(), damage: None, sha256: String::new() }
     }
 
     fn told(recovered: &Recovered, limits: &[JointLimits]) -> Vec<(Severity, String)> {

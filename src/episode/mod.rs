@@ -144,6 +144,17 @@ pub struct FaultEvent {
     pub what: String,
 }
 
+/// A file kept within an episode's file, such as the arm's description or its calibration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its name, such as `so101.urdf`.
+    pub name: String,
+    /// What it is, as a media type, such as `application/json`.
+    pub media_type: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
 /// How an episode ended. A file without it was cut off.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EpisodeEnd {

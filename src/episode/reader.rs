@@ -3,9 +3,9 @@
 pub use super::scan::{Damage, DamageKind};
 
 use super::decode;
-use super::scan::scan;
+use super::scan::{Item, scan};
 use super::wire::{self, Topic};
-use super::{Episode, EpisodeEnd, EpisodeStart, Tick};
+use super::{Attachment, Episode, EpisodeEnd, EpisodeStart, Tick};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -22,6 +22,8 @@ pub const SOURCE_KEY: &str = "relabelled_from_sha256";
 pub struct Recovered {
     /// Everything whole in the file.
     pub episode: Episode,
+    /// Files kept within the episode's.
+    pub attachments: Vec<Attachment>,
     /// Where the file stops making sense; `None` if it is whole. What was read before is right.
     pub damage: Option<Damage>,
     /// SHA-256 of the file's bytes, lower-case hexadecimal.
@@ -105,9 +107,9 @@ pub(super) fn load(path: &Path) -> Result<Vec<u8>, ReadError> {
 /// As [`read`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
     let mut parts = Parts::default();
-    let damage = parse_with(path, bytes, |topic, message| parts.take(topic, message))?;
+    let damage = parse_with(path, bytes, |item| parts.take(item))?;
     let sha256 = sha256_hex(bytes);
-    let Parts { start: Some(start), ticks, faults, end } = parts else {
+    let Parts { start: Some(start), attachments, ticks, faults, end } = parts else {
         return Err(match damage {
             Some(damage) => ReadError::NothingWhole { path: path.to_owned(), damage },
             None => ReadError::NotAnEpisode(path.to_owned()),
@@ -116,14 +118,14 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
     if start.metadata.contains_key(SOURCE_KEY) {
         return Err(ReadError::Derived(path.to_owned()));
     }
-    Ok(Recovered { episode: Episode { start, ticks, faults, end }, damage, sha256 })
+    Ok(Recovered { episode: Episode { start, ticks, faults, end }, attachments, damage, sha256 })
 }
 
 /// Checks the magic and scans the rest.
 pub(super) fn parse_with(
     path: &Path,
     bytes: &[u8],
-    take: impl FnMut(Topic, &[u8]) -> Result<(), DamageKind>,
+    take: impl FnMut(Item<'_>) -> Result<(), DamageKind>,
 ) -> Result<Option<Damage>, ReadError> {
     if bytes.is_empty() {
         return Err(ReadError::Empty(path.to_owned()));
@@ -146,14 +148,23 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[derive(Default)]
 struct Parts {
     start: Option<EpisodeStart>,
+    attachments: Vec<Attachment>,
     ticks: Vec<Tick>,
     faults: Vec<super::FaultEvent>,
     end: Option<EpisodeEnd>,
 }
 
 impl Parts {
-    fn take(&mut self, topic: Topic, bytes: &[u8]) -> Result<(), DamageKind> {
+    fn take(&mut self, item: Item<'_>) -> Result<(), DamageKind> {
         use DamageKind::{Corrupt, OutOfPlace};
+        let (topic, bytes) = match item {
+            Item::Message(topic, bytes) => (topic, bytes),
+            Item::Attachment { name, media_type, bytes } => {
+                let (name, media_type) = (name.to_owned(), media_type.to_owned());
+                self.attachments.push(Attachment { name, media_type, bytes: bytes.to_owned() });
+                return Ok(());
+            }
+        };
         if self.start.is_none() && topic != Topic::Start {
             return Err(OutOfPlace("it comes before the start"));
         }
@@ -248,6 +259,32 @@ mod tests {
         let recovered = parsed(&bytes).unwrap();
         assert_eq!((recovered.episode, recovered.damage), (episode, None));
         assert_eq!(recovered.sha256, sha256_hex(&bytes));
+    }
+
+    #[test]
+    fn attached_files_come_back_and_a_flipped_bit_in_one_is_seen() {
+        let urdf = Attachment {
+            name: "arm.urdf".into(),
+            media_type: "application/xml".into(),
+            bytes: b"<robot name='of glass'/>".repeat(20),
+        };
+        let (episode, sink) = (sample(1, 5), Shared::default());
+        let mut file =
+            EpisodeFile::over(Path::new("test"), Box::new(sink.clone()), &episode.start, &Topic::RECORDED).unwrap();
+        file.attach(&urdf).unwrap();
+        episode.ticks.iter().try_for_each(|tick| file.tick(tick)).unwrap();
+        file.finish(episode.end.as_ref()).unwrap();
+        let mut bytes = sink.0.lock().unwrap().clone();
+        let recovered = parsed(&bytes).unwrap();
+        assert_eq!((&recovered.attachments[..], &recovered.episode), (&[urdf.clone()][..], &episode));
+        let summary = mcap::Summary::read(&bytes).unwrap().unwrap();
+        assert_eq!(summary.attachment_indexes[0].name, "arm.urdf", "other people's reader finds it too");
+
+        let at = bytes.windows(urdf.bytes.len()).position(|window| window == urdf.bytes).unwrap();
+        bytes[at + 100] ^= 4;
+        let damaged = parsed(&bytes).unwrap();
+        assert_eq!((damaged.attachments.len(), damaged.episode.ticks.len()), (0, 0));
+        assert!(matches!(damaged.damage, Some(Damage { kind: DamageKind::Corrupt, .. })));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::wire::Topic;
 use super::writer::{EpisodeFile, WriteError, create_new};
-use super::{EndReason, EpisodeEnd, EpisodeStart, FaultEvent, Tick};
+use super::{Attachment, EndReason, EpisodeEnd, EpisodeStart, FaultEvent, Tick};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -90,11 +90,25 @@ impl Recorder {
     /// # Errors
     /// The file, or the summary that will lie beside it, exists, or the file cannot be created or written.
     pub fn create(path: &Path, start: EpisodeStart, pace: Pace) -> Result<Self, WriteError> {
+        Self::create_with(path, start, &[], pace)
+    }
+
+    /// As [`Recorder::create`], with files to keep within the episode's.
+    ///
+    /// # Errors
+    /// As [`Recorder::create`].
+    pub fn create_with(
+        path: &Path,
+        start: EpisodeStart,
+        attachments: &[Attachment],
+        pace: Pace,
+    ) -> Result<Self, WriteError> {
         let summary = path.with_extension("json");
         if summary.exists() {
             return Err(WriteError::Exists(summary));
         }
-        let file = EpisodeFile::create(path, &start, &Topic::RECORDED)?;
+        let mut file = EpisodeFile::create(path, &start, &Topic::RECORDED)?;
+        attachments.iter().try_for_each(|attachment| file.attach(attachment))?;
         Self::over(file, start, pace)
     }
 

@@ -14,6 +14,7 @@ const FOOTER: u8 = 0x02;
 const CHANNEL: u8 = 0x04;
 const MESSAGE: u8 = 0x05;
 const CHUNK: u8 = 0x06;
+const ATTACHMENT: u8 = 0x09;
 
 /// Where and how a file stops making sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +48,28 @@ pub enum DamageKind {
     OutOfPlace(&'static str),
 }
 
-/// Hands every whole message of a known topic to `take`, in the file's order, until the file ends or is damaged, and
-/// says how it ended. `bytes` is what follows MCAP's opening magic, `base` the offset of its first byte. `take`
-/// returns what is wrong with a message, which ends the scan too.
+/// Something whole in a file.
+pub(super) enum Item<'a> {
+    /// A message of a known topic.
+    Message(Topic, &'a [u8]),
+    /// An attached file.
+    Attachment {
+        /// Its name.
+        name: &'a str,
+        /// Its media type.
+        media_type: &'a str,
+        /// Its content.
+        bytes: &'a [u8],
+    },
+}
+
+/// Hands everything whole to `take`, in the file's order, until the file ends or is damaged, and says how it ended.
+/// `bytes` is what follows MCAP's opening magic, `base` the offset of its first byte. `take` returns what is wrong with
+/// an item, which ends the scan too.
 pub(super) fn scan(
     bytes: &[u8],
     base: u64,
-    mut take: impl FnMut(Topic, &[u8]) -> Result<(), DamageKind>,
+    mut take: impl FnMut(Item<'_>) -> Result<(), DamageKind>,
 ) -> Result<(), Damage> {
     let size = base + bytes.len() as u64;
     let mut channels = BTreeMap::new();
@@ -73,6 +89,7 @@ pub(super) fn scan(
             _ if is_cut => return Err(damage(DamageKind::Cut)),
             CHANNEL => channel(body, &mut channels).map_err(damage)?,
             MESSAGE => message(body, &channels, &mut take).map_err(damage)?,
+            ATTACHMENT => attachment(body).ok_or(DamageKind::Corrupt).and_then(&mut take).map_err(damage)?,
             FOOTER if rest.0 == mcap::MAGIC => return Ok(()),
             FOOTER => {
                 return Err(damage(if mcap::MAGIC.starts_with(rest.0) {
@@ -92,7 +109,7 @@ fn chunk(
     body: &[u8],
     is_cut: bool,
     channels: &mut Channels,
-    take: &mut impl FnMut(Topic, &[u8]) -> Result<(), DamageKind>,
+    take: &mut impl FnMut(Item<'_>) -> Result<(), DamageKind>,
 ) -> Result<(), DamageKind> {
     let broken = if is_cut { DamageKind::Cut } else { DamageKind::Corrupt };
     let mut rest = Bytes(body);
@@ -137,7 +154,7 @@ fn channel(body: &[u8], channels: &mut Channels) -> Result<(), DamageKind> {
 fn message(
     body: &[u8],
     channels: &Channels,
-    take: &mut impl FnMut(Topic, &[u8]) -> Result<(), DamageKind>,
+    take: &mut impl FnMut(Item<'_>) -> Result<(), DamageKind>,
 ) -> Result<(), DamageKind> {
     let mut rest = Bytes(body);
     let channel = (|| {
@@ -148,8 +165,27 @@ fn message(
     match channel {
         None => Err(DamageKind::Corrupt),
         Some(None) => Ok(()),
-        Some(Some(topic)) => take(*topic, rest.0),
+        Some(Some(topic)) => take(Item::Message(*topic, rest.0)),
     }
+}
+
+/// An attached file; `None` where its check is wrong. (A check of 0 is none; we write one.)
+fn attachment(body: &[u8]) -> Option<Item<'_>> {
+    let (checked, sum) = body.split_last_chunk::<4>()?;
+    let sum = u32::from_le_bytes(*sum);
+    if sum != 0 && crc32fast::hash(checked) != sum {
+        return None;
+    }
+    let mut rest = Bytes(checked);
+    rest.take(16)?; // log and creation time
+    let (name, media_type) = (rest.string()?, rest.string()?);
+    let length = usize::try_from(rest.u64()?).ok()?;
+    let bytes = rest.take(length)?;
+    Some(Item::Attachment {
+        name: std::str::from_utf8(name).ok()?,
+        media_type: std::str::from_utf8(media_type).ok()?,
+        bytes,
+    })
 }
 
 /// The bytes that are still to be read.

@@ -1,7 +1,7 @@
 //! Fills one episode file, on whatever thread it is called.
 
 use super::wire::{self, Topic};
-use super::{EpisodeEnd, EpisodeStart, FaultEvent, Tick, schema};
+use super::{Attachment, EpisodeEnd, EpisodeStart, FaultEvent, Tick, schema};
 use mcap::records::MessageHeader;
 use mcap::write::NoSeek;
 use mcap::{McapError, WriteOptions, Writer};
@@ -132,6 +132,23 @@ impl EpisodeFile {
         &self.path
     }
 
+    /// Keeps a file within this one; it is with the operating system when this returns.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn attach(&mut self, attachment: &Attachment) -> Result<(), WriteError> {
+        let time_ns = self.time_ns(self.start_us);
+        let record = mcap::Attachment {
+            log_time: time_ns,
+            create_time: time_ns,
+            name: attachment.name.clone(),
+            media_type: attachment.media_type.clone(),
+            data: attachment.bytes.as_slice().into(),
+        };
+        self.mcap.attach(&record).map_err(|error| failure(&self.path, self.ticks, error))?;
+        self.flush()
+    }
+
     /// Writes a tick.
     ///
     /// # Errors
@@ -193,14 +210,19 @@ impl EpisodeFile {
         wire::encode(topic, message, &mut self.bytes);
         let known = self.channels.get_mut(topic.name());
         let (channel_id, sequence) = known.ok_or_else(|| failed(McapError::UnknownChannel(0, 0)))?;
+        let (channel_id, sequence) = (*channel_id, std::mem::replace(sequence, sequence.wrapping_add(1)));
+        let time_ns = self.time_ns(stamp_us);
+        let header = MessageHeader { channel_id, sequence, log_time: time_ns, publish_time: time_ns };
+        let written = self.mcap.write_to_known_channel(&header, &self.bytes);
+        written.map_err(|error| failure(&self.path, self.ticks, error))
+    }
+
+    /// Time of a record, ns: Unix time where it was known at the start, else the host's clock.
+    fn time_ns(&self, stamp_us: u64) -> u64 {
         let time_us = match self.wall_us {
             Some(wall_us) => wall_us.saturating_add(stamp_us.saturating_sub(self.start_us)),
             None => stamp_us,
         };
-        let time_ns = time_us.saturating_mul(1000);
-        let header =
-            MessageHeader { channel_id: *channel_id, sequence: *sequence, log_time: time_ns, publish_time: time_ns };
-        *sequence = sequence.wrapping_add(1);
-        self.mcap.write_to_known_channel(&header, &self.bytes).map_err(failed)
+        time_us.saturating_mul(1000)
     }
 }

@@ -30,6 +30,7 @@ impl Recover {
         let recovered = read(&self.file)?;
         let episode = &recovered.episode;
         let mut file = EpisodeFile::create(&self.out, &episode.start, &Topic::RECORDED)?;
+        recovered.attachments.iter().try_for_each(|attachment| file.attach(attachment))?;
         let mut faults = episode.faults.iter().peekable();
         for tick in &episode.ticks {
             while let Some(fault) = faults.next_if(|fault| fault.stamp_us <= tick.stamp_us) {

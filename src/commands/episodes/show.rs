@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use hindsight::episode::inspect::Figures;
-use hindsight::episode::{Episode, read};
+use hindsight::episode::{Attachment, Episode, read};
 use hindsight::kinematics::Kinematics;
 use hindsight::safety::Interventions;
 use hindsight::task::goal_distance_m;
@@ -40,6 +40,9 @@ impl Show {
         let episode = &recovered.episode;
         let figures = Figures::of(episode);
         output::say(common, &words(episode, &figures));
+        for Attachment { name, media_type, bytes } in &recovered.attachments {
+            output::say(common, &format!("attached: {name}, {media_type}, {} bytes", bytes.len()));
+        }
         if let Some(out) = &self.out {
             draw(out, episode)
                 .with_context(|| format!("cannot draw {}; check the folder's rights and free space", out.display()))?;
@@ -47,7 +50,13 @@ impl Show {
         }
         output::finish(
             common,
-            &json!({ "start": episode.start, "figures": figures, "faults": episode.faults, "end": episode.end }),
+            &json!({
+                "start": episode.start,
+                "attachments": recovered.attachments.iter().map(|attached| &attached.name).collect::<Vec<_>>(),
+                "figures": figures,
+                "faults": episode.faults,
+                "end": episode.end,
+            }),
         );
         let is_whole = recovered.is_complete() && recovered.damage.is_none();
         Ok(if is_whole { Finish::Done } else { Finish::WithLoss })

@@ -18,6 +18,7 @@ mod goals;
 pub use goals::{CELL_M, POOL, Spread};
 
 use super::reader::{ReadError, SOURCE_KEY, parse_with, read};
+use super::scan::Item;
 use super::wire::{self, Topic};
 use super::writer::{EpisodeFile, WriteError};
 use super::{Episode, EpisodeStart, Folder, Recovered, Transition, folder::FolderError};
@@ -272,11 +273,15 @@ fn message(
 pub fn read_derived(path: &Path) -> Result<(EpisodeStart, Vec<wire::Transition>), ReadError> {
     let (mut start, mut transitions) = (None, Vec::new());
     let bytes = super::reader::load(path)?;
-    parse_with(path, &bytes, |topic, bytes| {
+    parse_with(path, &bytes, |item| {
         let corrupt = super::reader::DamageKind::Corrupt;
-        match topic {
-            Topic::Start => start = wire::decode(topic, bytes).and_then(wire::Start::into_start),
-            Topic::Transition => transitions.push(wire::decode(topic, bytes).ok_or(corrupt)?),
+        match item {
+            Item::Message(topic @ Topic::Start, bytes) => {
+                start = wire::decode(topic, bytes).and_then(wire::Start::into_start);
+            }
+            Item::Message(topic @ Topic::Transition, bytes) => {
+                transitions.push(wire::decode(topic, bytes).ok_or(corrupt)?);
+            }
             _ => {}
         }
         Ok(())
