@@ -5,9 +5,10 @@ use firmware_bridge::JointCommand;
 use firmware_bridge::message::Refusal;
 use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
 use hindsight::arm::bus::{Bus, BusError};
-use hindsight::arm::so101::calibrate;
-use hindsight::arm::so101::setup::{self, SetupError};
-use hindsight::arm::{Arm, ArmError, Calibration, So101, So101Options};
+use hindsight::arm::servo_arm::calibrate;
+use hindsight::arm::servo_arm::setup::{self, SetupError};
+use hindsight::arm::so101::SO101;
+use hindsight::arm::{Arm, ArmError, Calibration, ServoArm, ServoArmOptions};
 use hindsight::control::{ControlConfig, ControlLoop, REST_RAD, SetPoint};
 use hindsight::env::simulated::control_config;
 use hindsight::env::{ArmEnv, EnvError, GoalEnv, Scene, Start};
@@ -20,7 +21,7 @@ use sim::bus::Faults;
 use sim::{ArmModel, FarEnd, ServoBus, SimParams, World};
 
 type Handle = SimHandle<ServoBus>;
-type Driver = So101<Loopback<ServoBus>, VirtualClock<ServoBus>>;
+type Driver = ServoArm<Loopback<ServoBus>, VirtualClock<ServoBus>>;
 
 const TRIES: u32 = 3;
 const TICKS: u32 = 1_000;
@@ -32,7 +33,7 @@ fn model() -> ArmModel {
 fn powered_off(faults: Faults) -> Handle {
     let mut world = World::new(&model(), &SimParams::so101().unwrap(), 1).unwrap();
     world.reset(&REST_RAD, None, 1).unwrap();
-    let handle = SimHandle::new(ServoBus::new(world, faults, 7).unwrap());
+    let handle = SimHandle::new(ServoBus::new(world, Protocol::Feetech, faults, 7).unwrap());
     // The arm settles on its stops.
     wait(&handle, 500_000);
     handle
@@ -44,7 +45,7 @@ fn bus(handle: &Handle) -> Bus<Loopback<ServoBus>, VirtualClock<ServoBus>> {
 
 fn connected(handle: &Handle) -> Result<Driver, ArmError> {
     let calibration = Calibration::nominal(Protocol::Feetech, &model().limits()).unwrap();
-    So101::connect(bus(handle), So101Options::new(calibration, model().limits()))
+    ServoArm::connect(&SO101, bus(handle), ServoArmOptions::new(calibration, model().limits()))
 }
 
 fn register(handle: &Handle, id: u8, register: &Register) -> i32 {
@@ -388,22 +389,22 @@ fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_bef
         handle.lock().world_mut().reset(&joints, None, 1).unwrap();
         wait(&handle, 12_000);
     };
-    calibrate::release(&mut bus).unwrap();
+    calibrate::release(&SO101, &mut bus).unwrap();
     pose_by_hand(0.5);
-    let mut measured = calibrate::home(&mut bus).unwrap();
+    let mut measured = calibrate::home(&SO101, &mut bus).unwrap();
     // Slowly: a quarter of a turn between two readings is followed, more than half of one would not be.
     for share in [0.5, 0.25, 0.0, 0.25, 0.5, 0.75, 1.0] {
         pose_by_hand(share);
-        calibrate::follow(&mut bus, &mut measured).unwrap();
+        calibrate::follow(&SO101, &mut bus, &mut measured).unwrap();
     }
-    let calibration = calibrate::finish(&mut bus, &measured).unwrap();
+    let calibration = calibrate::finish(&SO101, &mut bus, &measured).unwrap();
     handle.lock().world_mut().reset(&REST_RAD, None, 1).unwrap();
     wait(&handle, 500_000);
 
     let nominal = connected(&handle).unwrap_err();
     assert!(matches!(nominal, ArmError::OtherCalibration { .. }), "{nominal}");
-    let options = So101Options::new(calibration, limits.clone());
-    let mut arm = So101::connect(bus, options).unwrap();
+    let options = ServoArmOptions::new(calibration, limits.clone());
+    let mut arm = ServoArm::connect(&SO101, bus, options).unwrap();
     let (seen, truth) = (arm.read().unwrap().joints.position_rad, pose(&handle));
     for (joint, (seen, truth)) in seen.iter().zip(truth).enumerate() {
         // A hand that reaches a stop gives a little, and the wrist's roll has its zero in the middle of the turn,
@@ -413,12 +414,12 @@ fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_bef
     // A middle that is none: the range runs over the servo's wrap, and is refused.
     let mut bus = self::bus(&handle);
     pose_by_hand(0.95);
-    let mut measured = calibrate::home(&mut bus).unwrap();
+    let mut measured = calibrate::home(&SO101, &mut bus).unwrap();
     for share in [0.75, 0.5, 0.25, 0.0] {
         pose_by_hand(share);
-        calibrate::follow(&mut bus, &mut measured).unwrap();
+        calibrate::follow(&SO101, &mut bus, &mut measured).unwrap();
     }
-    let error = calibrate::finish(&mut bus, &measured).unwrap_err();
+    let error = calibrate::finish(&SO101, &mut bus, &measured).unwrap_err();
     assert!(error.to_string().contains("wrap"), "{error}");
 }
 
@@ -426,14 +427,14 @@ fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_bef
 fn a_servo_gets_its_id_only_when_it_is_alone_on_the_bus() {
     let handle = powered_off(Faults::default());
     let mut bus = bus(&handle);
-    let error = setup::give_id(&mut bus, 9).unwrap_err();
+    let error = setup::give_id(&SO101, &mut bus, 9).unwrap_err();
     assert!(matches!(&error, SetupError::NotAlone { found } if *found == [1, 2, 3, 4, 5, 6]), "{error}");
     (1..6).for_each(|joint| handle.lock().silence(joint, 1_000_000_000));
-    assert_eq!(setup::give_id(&mut bus, 9).unwrap(), 1);
+    assert_eq!(setup::give_id(&SO101, &mut bus, 9).unwrap(), 1);
     assert_eq!(setup::scan(&mut bus).unwrap(), [9]);
-    assert_eq!(setup::give_id(&mut bus, 9).unwrap(), 9);
+    assert_eq!(setup::give_id(&SO101, &mut bus, 9).unwrap(), 9);
     handle.lock().brown_out(0);
-    let error = setup::give_id(&mut bus, 1).unwrap_err();
+    let error = setup::give_id(&SO101, &mut bus, 1).unwrap_err();
     assert!(matches!(&error, SetupError::NotAlone { found } if found.is_empty()), "{error}");
     wait(&handle, 500_000);
     assert_eq!(bus.read(9, &table::LOCK, TRIES).unwrap(), 1, "the id outlives the power, and is locked");

@@ -6,7 +6,7 @@ use super::ArmError;
 use crate::clock::Clock;
 use crate::link::Link;
 use firmware_bridge::servo::{
-    BROADCAST, Decoder, Instruction, MAX_PACKET, PacketError, Protocol, Register, RegisterError,
+    BROADCAST, Decoder, Instruction, MAX_PACKET, PacketError, Protocol, Register, RegisterError, x_series,
 };
 
 /// Longest wait for a single servo's answer outside of a control tick, µs: beyond the 16 ms of an adapter with FTDI's
@@ -38,6 +38,14 @@ pub enum BusError {
         expected: usize,
         /// Bytes that came.
         found: usize,
+    },
+    /// It says that it will not do it.
+    #[error("servo {id} refused: {reason}")]
+    Refused {
+        /// Which servo.
+        id: u8,
+        /// Why, and what to do.
+        reason: &'static str,
     },
     /// A value that a register cannot hold.
     #[error(transparent)]
@@ -85,12 +93,28 @@ pub struct Bus<L: Link, C: Clock> {
     protocol: Protocol,
     decoder: Decoder,
     counts: BusCounts,
+    sent_us: u64,
 }
 
 impl<L: Link, C: Clock> Bus<L, C> {
     /// A bus over `link`, whose deadlines are read on `clock`.
     pub fn new(link: L, clock: C, protocol: Protocol) -> Self {
-        Self { link, clock, protocol, decoder: Decoder::new(protocol), counts: BusCounts::default() }
+        Self { link, clock, protocol, decoder: Decoder::new(protocol), counts: BusCounts::default(), sent_us: 0 }
+    }
+
+    /// Speaks another language from now on.
+    pub fn speak(&mut self, protocol: Protocol) {
+        (self.protocol, self.decoder) = (protocol, Decoder::new(protocol));
+    }
+
+    /// Which language is spoken.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// When something was last sent, µs.
+    pub fn sent_us(&self) -> u64 {
+        self.sent_us
     }
 
     /// What happened on the bus.
@@ -170,6 +194,14 @@ impl<L: Link, C: Clock> Bus<L, C> {
         self.send(BROADCAST, &Instruction::SyncWrite { address, len, entries: &entries })
     }
 
+    /// Lets a servo start anew, whether or not it says that it does.
+    ///
+    /// # Errors
+    /// [`BusError::Link`].
+    pub fn reboot(&mut self, id: u8) -> Result<(), BusError> {
+        self.ask(id, &Instruction::Reboot, 0, &[id], &mut [None], ANSWER_US)
+    }
+
     /// Counts a question that is put again.
     pub(super) fn count_retry(&mut self) {
         self.counts.retries += 1;
@@ -178,6 +210,7 @@ impl<L: Link, C: Clock> Bus<L, C> {
     fn send(&mut self, id: u8, instruction: &Instruction<'_>) -> Result<(), BusError> {
         let mut packet = [0; MAX_PACKET];
         let len = instruction.encode(self.protocol, id, &mut packet)?;
+        self.sent_us = self.clock.now_us();
         self.link.write_all(&packet[..len]).map_err(link)
     }
 
@@ -188,7 +221,14 @@ impl<L: Link, C: Clock> Bus<L, C> {
             self.ask(id, instruction, len, &[id], &mut answer, ANSWER_US)?;
             let [answer] = answer;
             match answer {
-                Some(answer) if answer.data.len() == len => return Ok(answer),
+                // What was damaged on the way to the servo is sent again.
+                Some(answer)
+                    if self.is_refusal(&answer)
+                        && (answer.error & !x_series::ALERT != x_series::refusal::CRC || attempt + 1 == tries) =>
+                {
+                    return Err(BusError::Refused { id, reason: refusal(answer.error) });
+                }
+                Some(answer) if answer.data.len() == len && !self.is_refusal(&answer) => return Ok(answer),
                 Some(answer) if attempt + 1 == tries => {
                     return Err(BusError::Length { id, expected: len, found: answer.data.len() });
                 }
@@ -196,6 +236,11 @@ impl<L: Link, C: Clock> Bus<L, C> {
             }
         }
         Err(BusError::NoAnswer { id, tries })
+    }
+
+    /// Whether a servo says that it has not done as it was told; Feetech's never do.
+    fn is_refusal(&self, answer: &Answer) -> bool {
+        self.protocol == Protocol::Dynamixel && answer.error & !x_series::ALERT != 0
     }
 
     /// Puts a question and collects the answers of `ids`, each of `len` bytes if it is more than one that is asked.
@@ -254,6 +299,21 @@ impl<L: Link, C: Clock> Bus<L, C> {
             }
         }
         good
+    }
+}
+
+/// What a Dynamixel's error byte says, for people.
+fn refusal(error: u8) -> &'static str {
+    use x_series::refusal::{ACCESS, CRC, INSTRUCTION, LENGTH, LIMIT, RANGE, RESULT};
+    match error & !x_series::ALERT {
+        RESULT => "it could not do it; a servo that has shut itself down obeys again once its fault is cleared",
+        INSTRUCTION => "it does not know the instruction; update its firmware",
+        CRC => "the question arrived damaged; check the cable",
+        RANGE => "the value is outside of the register's range, or its bus watchdog has stopped it",
+        LENGTH => "the question had too few bytes; check the model of the servo",
+        LIMIT => "the value is outside of the servo's own limits; calibrate the arm again",
+        ACCESS => "the register cannot be written, or not while the torque is on",
+        _ => "for a reason that it alone knows; check its model and firmware",
     }
 }
 

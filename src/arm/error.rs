@@ -104,6 +104,15 @@ pub enum ArmError {
         /// The joints.
         joints: Vec<&'static str>,
     },
+    /// Servos have switched themselves off.
+    #[error(
+        "{} shut down to protect {}; find what pressed or heated, support the arm, and run again with --clear-fault",
+        servos.join(", "), if servos.len() == 1 { "itself" } else { "themselves" }
+    )]
+    ServoShutdown {
+        /// Joint, id and reason of each.
+        servos: Vec<String>,
+    },
     /// The torque of servos could not be switched off.
     #[error("the power of {} may still be on: no answer; switch the supply off", joints.join(", "))]
     StillPowered {

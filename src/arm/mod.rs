@@ -1,16 +1,19 @@
-//! An arm and its drivers, a driver a file.
+//! An arm and its drivers. [`bridge`] talks to our firmware, [`servo_arm`] to bus servos; [`so101`] and [`koch`] say
+//! what servos such arms have.
 
 mod error;
 
 pub mod bridge;
 pub mod bus;
 pub mod calibration;
+pub mod koch;
+pub mod servo_arm;
 pub mod so101;
 
 pub use bridge::{BridgeArm, BridgeOptions};
 pub use calibration::{Calibration, CalibrationError};
 pub use error::ArmError;
-pub use so101::{So101, So101Options};
+pub use servo_arm::{Kit, ServoArm, ServoArmOptions};
 
 use firmware_bridge::{JointCommand, JointLimits, JointState};
 

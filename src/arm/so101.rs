@@ -1,246 +1,66 @@
-//! An SO-101 on its own bus: six Feetech STS3215 with the ids 1 to 6, no microcontroller.
+//! An SO-101 on its own bus: six Feetech STS3215, no microcontroller.
 //!
-//! A tick is one question about all servos and one telegram of goals: 1.7 ms at 1 Mbit/s. Servos whose answers are
-//! lost are asked once more while there is time, and keep their last measurement, with its old stamp, until they have
-//! been silent for too long.
-//!
-//! # What stops the arm
-//! The servos themselves have **no watchdog**: without a host they hold their last goal for ever, under power. While
-//! this process lives, a thread of its own ([`So101::with_watchdog`]) holds the arm where it is once the control
-//! thread has been silent for too long. Nothing here helps when the process is killed or the cable is pulled: the arm
-//! then stays where it was last sent. Whoever needs more puts a microcontroller with this project's firmware between.
+//! A tick is one question about the block 56..=70 of all servos and one telegram of goals: 1.7 ms at 1 Mbit/s. The
+//! servos have **no watchdog** of their own.
 
-pub mod calibrate;
-mod servos;
-pub mod setup;
-mod vitals;
+use super::servo_arm::{Block, Kit, Registers, Servo};
+use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
 
-pub use vitals::{Vitals, alarms, vitals};
+/// The joints' servos but for the gripper's.
+const STS3215: Servo =
+    Servo { name: "STS3215", model: table::MODEL_NUMBER as i32, settings: &[], current: Some(table::PRESENT_CURRENT) };
 
-use super::bus::{Bus, BusCounts, BusError};
-pub use super::calibration::JOINTS;
-use super::{Arm, ArmError, Calibration, Capabilities, Reading};
-use crate::clock::Clock;
-use crate::link::Link;
-use firmware_bridge::servo::Protocol;
-use firmware_bridge::servo::sts3215::{self as table, MODEL_NUMBER};
-use firmware_bridge::{JointCommand, JointLimits};
-use servos::Servos;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+/// What keeps the gripper's motor from burning out when it squeezes for minutes, as LeRobot's.
+const SPARED: &[(Register, i32)] =
+    &[(table::TORQUE_LIMIT, 500), (table::PROTECTION_CURRENT, 250), (table::OVERLOAD_TORQUE, 25)];
 
-const COUNT: usize = JOINTS.len();
-/// The servos' ids.
-pub const IDS: [u8; COUNT] = [1, 2, 3, 4, 5, 6];
-
-/// Ticks between two looks at whether all servos still have power.
-const POWER_CHECK_TICKS: u32 = 8;
-/// How often a question outside of a tick is put.
-const TRIES: u32 = 10;
-/// How often the watchdog looks, µs.
-const WATCH_US: u64 = 10_000;
-
-/// Time limits and calibration of the driver.
-#[derive(Debug, Clone, PartialEq)]
-pub struct So101Options {
-    /// What ties the servos' ticks to the joints' angles.
-    pub calibration: Calibration,
-    /// Limits of each joint that hold whatever the host asks.
-    pub limits: Vec<JointLimits>,
-    /// Longest wait for all answers within a tick, µs. Default 3 ms.
-    pub answer_timeout_us: u64,
-    /// Time from a tick's question after which nothing is asked again, µs. Default 5 ms.
-    pub read_budget_us: u64,
-    /// Silence of a servo, µs, from which on the whole arm is held where it is. Default 80 ms.
-    pub hold_after_us: u64,
-    /// Longest silence of a servo, µs, before reading fails. Default 600 ms: a servo whose supply broke down for a
-    /// moment is back after 350 ms.
-    pub silence_max_us: u64,
-    /// Longest time between two commands that a goal may move for, µs. Default 50 ms.
-    pub step_max_us: u64,
-}
-
-impl So101Options {
-    /// The defaults, with the model's limits.
-    #[must_use]
-    pub fn new(calibration: Calibration, limits: Vec<JointLimits>) -> Self {
-        Self {
-            calibration,
-            limits,
-            answer_timeout_us: 3_000,
-            read_budget_us: 5_000,
-            hold_after_us: 80_000,
-            silence_max_us: 600_000,
-            step_max_us: 50_000,
-        }
-    }
-}
-
-/// What the arm's servos have been through since the connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct So101Health {
-    /// The bus.
-    pub bus: BusCounts,
-    /// Readings in which a servo's measurement was an old one.
-    pub stale: u64,
-    /// Servos that had lost their power for a moment and were powered again.
-    pub brown_outs: u64,
-    /// Alarms of each servo, as in its register `status`, that were ever on.
-    pub alarms: [u8; COUNT],
-    /// Hottest that a servo has been, °C.
-    pub temperature_max_c: i32,
-}
-
-/// Drives an SO-101 over a [`Link`] to its servos' bus. `clock` is the one that the link reads its deadlines on.
-#[derive(Debug)]
-pub struct So101<L: Link, C: Clock> {
-    servos: Arc<Mutex<Servos<L, C>>>,
-    capabilities: Capabilities,
-    watchdog: Option<Watchdog>,
-}
-
-#[derive(Debug)]
-struct Watchdog {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl<L: Link, C: Clock> So101<L, C> {
-    /// Looks for the six servos. Nothing moves; a torque that is on stays on.
-    ///
-    /// # Errors
-    /// [`ArmError::MissingServos`], [`ArmError::ServoModel`], [`ArmError::OtherCalibration`], [`ArmError::Link`].
-    pub fn connect(mut bus: Bus<L, C>, options: So101Options) -> Result<Self, ArmError> {
-        let (mut missing, mut moved) = (Vec::new(), Vec::new());
-        for (id, joint) in IDS.into_iter().zip(JOINTS) {
-            match bus.read(id, &table::MODEL, TRIES) {
-                Ok(model) if model == i32::from(MODEL_NUMBER) => {}
-                Ok(found) => {
-                    return Err(ArmError::ServoModel { id, joint, expected: i32::from(MODEL_NUMBER), found });
-                }
-                Err(BusError::NoAnswer { .. }) => missing.push(format!("{joint} (id {id})")),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !missing.is_empty() {
-            return Err(ArmError::MissingServos { missing, count: COUNT });
-        }
-        for ((id, joint), calibrated) in IDS.into_iter().zip(JOINTS).zip(options.calibration.joints()) {
-            if calibrated.id != id || bus.read(id, &table::HOMING_OFFSET, TRIES)? != calibrated.homing_offset {
-                moved.push(joint);
-            }
-        }
-        if !moved.is_empty() {
-            return Err(ArmError::OtherCalibration { joints: moved });
-        }
-        let capabilities = Capabilities { limits: options.limits.clone(), watchdog_us: None };
-        let mut servos = Servos::new(bus, options);
-        servos.measure_all()?;
-        Ok(Self { servos: Arc::new(Mutex::new(servos)), capabilities, watchdog: None })
-    }
-
-    /// What the servos have been through.
-    pub fn health(&self) -> So101Health {
-        let servos = lock(&self.servos);
-        So101Health { bus: servos.bus.counts(), ..servos.health }
-    }
-}
-
-impl<L: Link + Send + 'static, C: Clock + Send + 'static> So101<L, C> {
-    /// Lets a thread of its own hold the arm where it is once no command has come for `silence_us`; the next read or
-    /// write then gives [`ArmError::Fault`]. For a line in real time only.
-    #[must_use]
-    pub fn with_watchdog(mut self, silence_us: u32) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let (servos, told) = (Arc::clone(&self.servos), Arc::clone(&ended));
-        let watch = move || {
-            while !told.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_micros(WATCH_US));
-                let mut servos = lock(&servos);
-                let silent_us = servos.bus.now_us().saturating_sub(servos.written_us);
-                if servos.active && !servos.tripped && silent_us > u64::from(silence_us) {
-                    // A bus that fails now fails for the control thread as well, which tells.
-                    let _ = servos.hold();
-                    servos.tripped = true;
-                }
-            }
-        };
-        self.capabilities.watchdog_us = Some(silence_us);
-        self.watchdog = Some(Watchdog { ended, thread: std::thread::spawn(watch) });
-        self
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every question to the bus stands for itself: a panic elsewhere breaks nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<L: Link, C: Clock> Arm for So101<L, C> {
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn activate(&mut self) -> Result<(), ArmError> {
-        let mut servos = lock(&self.servos);
-        let activated = servos.activate();
-        if activated.is_err() && !servos.tripped {
-            // The first error says more.
-            let _ = servos.deactivate();
-        }
-        activated
-    }
-
-    fn read(&mut self) -> Result<Reading, ArmError> {
-        let mut servos = lock(&self.servos);
-        servos.check()?;
-        servos.measure_in_tick()?;
-        servos.ticks = servos.ticks.wrapping_add(1);
-        if servos.active && servos.ticks.is_multiple_of(POWER_CHECK_TICKS) {
-            servos.mend_brown_outs()?;
-        }
-        Ok(servos.reading())
-    }
-
-    fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError> {
-        lock(&self.servos).write(command)
-    }
-
-    fn clear_fault(&mut self) -> Result<(), ArmError> {
-        lock(&self.servos).deactivate()
-    }
-
-    fn deactivate(&mut self) -> Result<(), ArmError> {
-        lock(&self.servos).deactivate()
-    }
-}
-
-impl<L: Link, C: Clock> Drop for So101<L, C> {
-    fn drop(&mut self) {
-        if let Some(watchdog) = self.watchdog.take() {
-            watchdog.ended.store(true, Ordering::Relaxed);
-            watchdog.thread.thread().unpark();
-            let _ = watchdog.thread.join();
-        }
-        // Nobody is left to tell.
-        let _ = lock(&self.servos).deactivate();
-    }
-}
-
-/// Whether Feetech servos speak on `link`: whether the first of an arm answers to a ping. Gives the line back.
-///
-/// # Errors
-/// [`ArmError::Link`].
-pub fn is_spoken<L: Link, C: Clock>(link: L, clock: C) -> Result<(bool, Bus<L, C>), ArmError> {
-    let mut bus = Bus::new(link, clock, Protocol::Feetech);
-    for _ in 0..3 {
-        for id in IDS {
-            if bus.ping(id, 5_000)? {
-                return Ok((true, bus));
-            }
-        }
-    }
-    Ok((false, bus))
-}
+/// The kit.
+pub static SO101: Kit = Kit {
+    name: "SO-101",
+    maker: "Feetech",
+    protocol: Protocol::Feetech,
+    servos: [STS3215, STS3215, STS3215, STS3215, STS3215, Servo { settings: SPARED, ..STS3215 }],
+    registers: Registers {
+        model: table::MODEL,
+        firmware: &[table::FIRMWARE_MAJOR, table::FIRMWARE_MINOR],
+        id: table::ID,
+        bit_rate: (table::BAUD_RATE, 0),
+        homing_offset: table::HOMING_OFFSET,
+        min_position: table::MIN_ANGLE,
+        max_position: table::MAX_ANGLE,
+        lock: Some(table::LOCK),
+        torque: table::TORQUE_ENABLE,
+        goal: table::GOAL_POSITION,
+        position: table::PRESENT_POSITION,
+        speed: table::PRESENT_SPEED,
+        load: table::PRESENT_LOAD,
+        voltage: table::PRESENT_VOLTAGE,
+        temperature: table::PRESENT_TEMPERATURE,
+        alarms: table::STATUS,
+    },
+    state: Block::from_to(&table::PRESENT_POSITION, &table::PRESENT_CURRENT),
+    // Torque is off in a servo that has started anew.
+    alive: (table::TORQUE_ENABLE, 1),
+    seldom: None,
+    vitals: &[Block::from_to(&table::TORQUE_ENABLE, &table::PRESENT_CURRENT)],
+    // Gains as LeRobot's; no profile, because every goal is only a control period away.
+    settings: &[
+        (table::P_GAIN, 16),
+        (table::I_GAIN, 0),
+        (table::D_GAIN, 32),
+        (table::RETURN_DELAY, 0),
+        (table::GOAL_ACCELERATION, 0),
+        (table::GOAL_SPEED, 0),
+    ],
+    watchdog: None,
+    counts_turns: false,
+    alarms: &[
+        (table::alarm::VOLTAGE, "voltage"),
+        (table::alarm::ENCODER, "encoder"),
+        (table::alarm::TEMPERATURE, "temperature"),
+        (table::alarm::CURRENT, "current"),
+        (table::alarm::OVERLOAD, "overload"),
+    ],
+    least_v: 6.0,
+    delivered_bit_rate: 1_000_000,
+};

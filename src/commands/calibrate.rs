@@ -3,17 +3,16 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use firmware_bridge::servo::Protocol;
 use hindsight::arm::Calibration;
 use hindsight::arm::calibration::{JOINTS, Measured};
-use hindsight::arm::so101::{self, calibrate};
+use hindsight::arm::servo_arm::calibrate;
 use hindsight::clock::{Clock, SystemClock};
-use hindsight::link;
 use serde_json::json;
 
 use super::person::Person;
+use super::rig::servos_on;
 use super::{Common, Finish, UsageError, output};
 
 /// Time between two readings, µs.
@@ -42,40 +41,34 @@ impl Calibrate {
     /// # Errors
     /// No servos on the port, a joint that cannot be calibrated so, or nobody to say that the arm is ready.
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
-        let known = match &self.restore {
-            Some(file) => Some(Calibration::load(Protocol::Feetech, file)?),
-            None => None,
-        };
         if let Some(out) = self.out.as_ref().filter(|out| out.exists() && !self.force) {
             return Err(UsageError(format!("{} exists; choose another --out, or say --force", out.display())).into());
         }
-        let (is_spoken, mut bus) = so101::is_spoken(link::open(&self.port, SystemClock)?, SystemClock)?;
-        if !is_spoken {
-            bail!("no servo answers on {}; `hindsight doctor --port {}` says more", self.port, self.port);
-        }
-        let calibration = match known {
-            Some(calibration) => {
-                calibrate::restore(&mut bus, &calibration)?;
+        let (kit, mut bus) = servos_on(&self.port)?;
+        let calibration = match &self.restore {
+            Some(file) => {
+                let calibration = Calibration::load(kit.protocol, file)?;
+                calibrate::restore(kit, &mut bus, &calibration)?;
                 calibration
             }
             None => {
                 let person = Person::listen();
                 eprintln!("Hold the arm: its power goes off. Then press Enter.");
                 person.wait()?;
-                calibrate::release(&mut bus)?;
+                calibrate::release(kit, &mut bus)?;
                 eprintln!("Put every joint in the middle between its stops. Then press Enter.");
                 person.wait()?;
-                let mut measured = calibrate::home(&mut bus)?;
+                let mut measured = calibrate::home(kit, &mut bus)?;
                 eprintln!("Move every joint but the wrist's roll from stop to stop. Then press Enter.");
                 let mut clock = SystemClock;
                 let mut rows = 0;
                 while !person.said()? {
                     let due_us = clock.now_us() + PERIOD_US;
                     clock.sleep_until_us(due_us);
-                    let at = calibrate::follow(&mut bus, &mut measured)?;
+                    let at = calibrate::follow(kit, &mut bus, &mut measured)?;
                     rows = show(&measured, &at, rows)?;
                 }
-                calibrate::finish(&mut bus, &measured)?
+                calibrate::finish(kit, &mut bus, &measured)?
             }
         };
         if let Some(out) = &self.out {

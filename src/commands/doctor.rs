@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use firmware_bridge::message::Mode;
-use firmware_bridge::servo::sts3215 as table;
+use firmware_bridge::servo::Protocol;
 use hindsight::arm::bus::{Answer, Bus};
-use hindsight::arm::so101::{self, IDS, JOINTS};
+use hindsight::arm::servo_arm::{self, IDS, JOINTS, Kit};
 use hindsight::arm::{Arm, BridgeArm, BridgeOptions};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::{Histogram, PERIOD_US};
@@ -25,14 +25,10 @@ use super::{Common, Finish, output};
 const READINGS: u32 = 300;
 /// Periods of the control loop that are timed.
 const PERIODS: u32 = 250;
-/// What a tick reads of each servo: present position to present current.
-const STATE: (u16, u16) = (table::PRESENT_POSITION.address, 15);
-/// Wire time of a tick's reading and of its goals at 1 Mbit/s, µs: 140 and 26 bytes.
-const WIRE_US: [f64; 2] = [1_400.0, 260.0];
+/// Wire time of a byte at 1 Mbit/s, µs.
+const BYTE_US: f64 = 10.0;
 /// Servos that are hotter are worth a word, °C; they protect themselves at 70.
 const HOT_C: f32 = 60.0;
-/// Supply of the servos for 12 V and of those for 7.4 V, below which their torque lacks, V.
-const LEAST_V: f32 = 6.0;
 const TRIES: u32 = 3;
 
 /// Find out what is wrong with an arm, and what to do about it
@@ -126,10 +122,10 @@ impl Doctor {
             Err(error) => return findings.add(Grade::Bad, "port", error.to_string(), "see above; then look again"),
         };
         findings.add(Grade::Good, "port", format!("{} opens", self.port), "");
-        match so101::is_spoken(port, SystemClock) {
+        match servo_arm::detect(port, SystemClock) {
             Err(error) => findings.add(Grade::Bad, "line", error.to_string(), "check the cable"),
-            Ok((true, mut bus)) => servos(&mut bus, findings),
-            Ok((false, bus)) => bridge(bus.into_link(), findings),
+            Ok((Some(kit), mut bus)) => servos(kit, &mut bus, findings),
+            Ok((None, bus)) => bridge(bus.into_link(), findings),
         }
     }
 
@@ -157,8 +153,8 @@ fn latency_timer(port: &str, findings: &mut Findings) {
     findings.add(grade, "adapter's latency", format!("{} ms", text.trim()), &remedy);
 }
 
-fn servos<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
-    let vitals = match so101::vitals(bus) {
+fn servos<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let vitals = match servo_arm::vitals(kit, bus) {
         Ok(vitals) => vitals,
         Err(error) => return findings.add(Grade::Bad, "servos", error.to_string(), "check the cable"),
     };
@@ -168,7 +164,7 @@ fn servos<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
         .map(|(_, (id, joint))| format!("{id} ({joint})"))
         .collect();
     match silent.is_empty() {
-        true => findings.add(Grade::Good, "servos", format!("{answer} Feetech servos answer"), ""),
+        true => findings.add(Grade::Good, "servos", format!("{answer} {} servos answer: {}", kit.maker, kit.name), ""),
         false => findings.add(
             Grade::Bad,
             "servos",
@@ -187,7 +183,7 @@ fn servos<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
             let found = format!("{:.0} °C", servo.temperature_c);
             findings.add(Grade::Doubtful, &what, found, "let it cool; it holds or squeezes too much");
         }
-        if servo.voltage_v < LEAST_V {
+        if servo.voltage_v < kit.least_v {
             let found = format!("{:.1} V", servo.voltage_v);
             findings.add(Grade::Bad, &what, found, "check the supply: it must give 5 A or more under load");
         }
@@ -198,47 +194,64 @@ fn servos<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
         let remedy = "a program was killed, or another one runs; `hindsight run` takes over without a jump";
         findings.add(Grade::Doubtful, "torque", found, remedy);
     }
-    firmware(bus, findings);
-    round_trip(bus, findings);
+    firmware(kit, bus, findings);
+    round_trip(kit, bus, findings);
 }
 
-/// Servos of different firmware may differ in what they do.
-fn firmware<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
-    let mut versions: Vec<(i32, i32)> = Vec::new();
-    for id in IDS {
+/// Servos of different firmware may differ in what they do; those of one model should not.
+fn firmware<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let mut versions: Vec<(&str, String)> = Vec::new();
+    for (id, servo) in IDS.into_iter().zip(&kit.servos) {
         let mut read = |register| bus.read(id, register, TRIES);
-        match (read(&table::MODEL), read(&table::FIRMWARE_MAJOR), read(&table::FIRMWARE_MINOR)) {
-            (Ok(model), Ok(major), Ok(minor)) => {
-                versions.push((major, minor));
-                if model != i32::from(table::MODEL_NUMBER) {
-                    let found = format!("servo {id} is of model {model}, expected {}", table::MODEL_NUMBER);
-                    findings.add(Grade::Bad, "model", found, "an SO-101 has six STS3215; check --port and the ids");
-                }
-            }
-            // Told before.
-            _ => continue,
+        let Ok(model) = read(&kit.registers.model) else { continue };
+        let parts: Result<Vec<String>, _> =
+            kit.registers.firmware.iter().map(|part| read(part).map(|part| part.to_string())).collect();
+        // Silence was told before.
+        let Ok(parts) = parts else { continue };
+        versions.push((servo.name, parts.join(".")));
+        if model != servo.model {
+            let found = format!("servo {id} is of model {model}, expected {} ({})", servo.model, servo.name);
+            findings.add(Grade::Bad, "model", found, "check --port, and whether the servos' ids are in order");
         }
     }
-    let told: Vec<String> = versions.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
-    match versions.iter().all(|version| Some(version) == versions.first()) {
-        true => findings.add(Grade::Good, "firmware", told.first().cloned().unwrap_or_default(), ""),
-        false => {
-            let remedy = "works in most cases; update all to the newest with the vendor's program if one misbehaves";
-            findings.add(Grade::Doubtful, "firmware", told.join(", "), remedy);
+    let mut told: Vec<String> = Vec::new();
+    let mut mixed = false;
+    for (name, version) in &versions {
+        let text = if kit.servos.iter().all(|servo| servo.name == *name) {
+            version.clone()
+        } else {
+            format!("{name} {version}")
+        };
+        mixed |= versions.iter().any(|(other, found)| other == name && found != version);
+        if !told.contains(&text) {
+            told.push(text);
         }
+    }
+    let remedy = "works in most cases; update all to the newest with the vendor's program if one misbehaves";
+    let grade = if mixed { Grade::Doubtful } else { Grade::Good };
+    findings.add(grade, "firmware", told.join(", "), remedy);
+}
+
+/// Bytes that a tick's question with its answers, and its goals, are on the wire.
+fn tick_bytes(kit: &Kit) -> [usize; 2] {
+    let (count, state, goal) = (IDS.len(), usize::from(kit.state.len), usize::from(kit.registers.goal.size));
+    match kit.protocol {
+        Protocol::Feetech => [8 + count + count * (6 + state), 8 + count * (1 + goal)],
+        Protocol::Dynamixel => [14 + count + count * (11 + state), 14 + count * (1 + goal)],
     }
 }
 
-fn round_trip<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+fn round_trip<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
     let (mut times, before) = (Histogram::default(), bus.counts());
     for _ in 0..READINGS {
         let begun_us = bus.now_us();
         let mut answers: [Option<Answer>; IDS.len()] = Default::default();
-        if bus.sync_read(STATE.0, STATE.1, &IDS, &mut answers, begun_us + 40_000).is_err() {
+        if bus.sync_read(kit.state.address, kit.state.len, &IDS, &mut answers, begun_us + 40_000).is_err() {
             return findings.add(Grade::Bad, "bus", "the line broke while it was timed", "check the cable");
         }
         times.record(bus.now_us() - begun_us);
     }
+    let wire_us = tick_bytes(kit).map(|bytes| bytes as f64 * BYTE_US);
     let [median, late] = [0.5, 0.99].map(|q| times.quantile_us(q).unwrap_or(0.0));
     let lost = bus.counts().lost - before.lost;
     let asked = bus.counts().asked - before.asked;
@@ -246,9 +259,9 @@ fn round_trip<L: Link>(bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
         "a reading takes {:.2} ms, 99 % within {:.2} ms (the wire alone {:.2} ms); {lost} of {asked} answers lost",
         median / 1e3,
         late / 1e3,
-        WIRE_US[0] / 1e3
+        wire_us[0] / 1e3
     );
-    let over = |reading_us: f64| reading_us + WIRE_US[1] > f64::from(PERIOD_US);
+    let over = |reading_us: f64| reading_us + wire_us[1] > f64::from(PERIOD_US);
     let slow = over(late);
     let grade = if lost * 20 > asked || over(median) {
         Grade::Bad

@@ -5,12 +5,13 @@ use std::io::{IsTerminal, Write};
 use anyhow::Result;
 use clap::Args;
 use hindsight::arm::bus::Bus;
-use hindsight::arm::so101::{self, IDS, JOINTS, Vitals};
+use hindsight::arm::servo_arm::{IDS, JOINTS, Vitals, vitals};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::link;
 use serde_json::json;
 
 use super::interrupt::Interrupt;
+use super::rig::servos_on;
 use super::{Common, Finish, LossError, UsageError};
 
 /// Watch an arm's servos: position, load, current, temperature, alarms
@@ -36,11 +37,7 @@ impl Monitor {
         if !(self.rate > 0.0 && self.rate <= 100.0) {
             return Err(UsageError(format!("--rate {}: expected 0 to 100 readings a second", self.rate)).into());
         }
-        let (is_spoken, mut bus) = so101::is_spoken(link::open(&self.port, SystemClock)?, SystemClock)?;
-        if !is_spoken {
-            let text = format!("no servo answers on {}; `hindsight doctor --port {}` says more", self.port, self.port);
-            return Err(anyhow::anyhow!(text));
-        }
+        let (kit, mut bus) = servos_on(&self.port)?;
         let interrupt = Interrupt::listen("stopping")?;
         let mut clock = SystemClock;
         let period_us = (1e6 / self.rate) as u64;
@@ -49,7 +46,7 @@ impl Monitor {
         while !interrupt.is_stopped() && self.count.is_none_or(|count| read < count) {
             clock.sleep_until_us(due_us);
             due_us = (due_us + period_us).max(clock.now_us());
-            let vitals = so101::vitals(&mut bus).map_err(|error| LossError(error.to_string()))?;
+            let vitals = vitals(kit, &mut bus).map_err(|error| LossError(error.to_string()))?;
             self.show(common, &vitals, &bus, read == 0)?;
             read += 1;
         }
@@ -80,7 +77,7 @@ impl Monitor {
         for (servo, (id, joint)) in vitals.iter().zip(IDS.into_iter().zip(JOINTS)) {
             let line = match servo {
                 Some(servo) => format!(
-                    "{:2} {:14} {:>6} {:>5} {:>5} {:>7.2} {:>4.0} % {:>6.2} {:>6.1} {:>5.0}  {}",
+                    "{:2} {:14} {:>6} {:>5} {:>5} {:>7.2} {:>4.0} % {:>6} {:>6.1} {:>5.0}  {}",
                     servo.id,
                     servo.joint,
                     if servo.torque { "on" } else { "off" },
@@ -88,7 +85,7 @@ impl Monitor {
                     servo.position,
                     servo.speed_rad_s,
                     100.0 * servo.load,
-                    servo.current_a,
+                    servo.current_a.map_or("-".into(), |current| format!("{current:.2}")),
                     servo.voltage_v,
                     servo.temperature_c,
                     servo.alarms.join(", ")

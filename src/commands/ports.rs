@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hindsight::arm::so101;
+use hindsight::arm::servo_arm;
 use hindsight::clock::SystemClock;
 use hindsight::link;
 use serde_json::{Value, json};
@@ -57,10 +57,10 @@ impl Ports {
 }
 
 fn probe(port: &str) -> String {
-    let ask = || -> Result<bool> { Ok(so101::is_spoken(link::open(port, SystemClock)?, SystemClock)?.0) };
+    let ask = || -> Result<_> { Ok(servo_arm::detect(link::open(port, SystemClock)?, SystemClock)?.0) };
     match ask() {
-        Ok(true) => "Feetech servos answer".into(),
-        Ok(false) => "no Feetech servo answers".into(),
+        Ok(Some(kit)) => format!("{} servos answer: {}", kit.maker, kit.name),
+        Ok(None) => "no servo answers".into(),
         Err(error) => format!("{error:#}"),
     }
 }

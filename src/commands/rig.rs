@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use firmware_bridge::message::Mode;
-use firmware_bridge::servo::Protocol;
-use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, Calibration, So101, So101Options, so101};
+use hindsight::arm::bus::Bus;
+use hindsight::arm::so101::SO101;
+use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, Calibration, Kit, ServoArm, ServoArmOptions, servo_arm};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::ControlLoop;
 use hindsight::env::simulated::{control_config, simulated, simulated_in_real_time};
@@ -40,7 +41,7 @@ const HOST_WATCHDOG_US: u32 = 100_000;
 /// Arms that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ArmName {
-    /// SO-101, by its makers called so101.
+    /// SO-101: six Feetech STS3215.
     So101,
 }
 
@@ -55,6 +56,13 @@ impl ArmName {
     pub(super) fn urdf(self) -> &'static str {
         match self {
             Self::So101 => include_str!("../../models/arms/so101.urdf"),
+        }
+    }
+
+    /// Its servos.
+    pub(super) fn kit(self) -> &'static Kit {
+        match self {
+            Self::So101 => &SO101,
         }
     }
 }
@@ -189,14 +197,25 @@ impl RigArgs {
     /// The arm on the port: its own bus servos, or a microcontroller with this project's firmware, whichever answers;
     /// and the fault that it has latched.
     fn connect(&self, model: &ArmModel) -> Result<(Box<dyn Arm + Send>, Option<ArmError>)> {
-        let (is_spoken, bus) = so101::is_spoken(link::open(&self.port, SystemClock)?, SystemClock)?;
-        if is_spoken {
+        let (found, bus) = servo_arm::detect(link::open(&self.port, SystemClock)?, SystemClock)?;
+        if let Some(found) = found {
+            let kit = self.arm.kit();
+            if kit.protocol != found.protocol {
+                let text =
+                    format!("--arm {}: expected a {}, found servos of a {}", self.arm.name(), kit.name, found.name);
+                return Err(UsageError(text).into());
+            }
             let calibration = match &self.calibration {
-                Some(file) => Calibration::load(Protocol::Feetech, file)?,
-                None => Calibration::nominal(Protocol::Feetech, &model.limits())?,
+                Some(file) => Calibration::load(kit.protocol, file)?,
+                None => Calibration::nominal(kit.protocol, &model.limits())?,
             };
-            let arm = So101::connect(bus, So101Options::new(calibration, model.limits()))?;
-            return Ok((Box::new(arm.with_watchdog(HOST_WATCHDOG_US)), None));
+            let mut arm = ServoArm::connect(kit, bus, ServoArmOptions::new(calibration, model.limits()))?;
+            let servos = arm.shut_down()?;
+            let latched = (!servos.is_empty()).then_some(ArmError::ServoShutdown { servos });
+            return Ok(match kit.watchdog {
+                Some(_) => (Box::new(arm), latched),
+                None => (Box::new(arm.with_watchdog(HOST_WATCHDOG_US)), latched),
+            });
         }
         if self.calibration.is_some() {
             let text = "--calibration: expected an arm on its own servo bus; firmware knows its own calibration";
@@ -208,6 +227,17 @@ impl RigArgs {
             _ => None,
         };
         Ok((Box::new(arm), latched))
+    }
+}
+
+/// The servos on a port, whichever arm's they are.
+///
+/// # Errors
+/// The port does not open, or no servo answers on it.
+pub(super) fn servos_on(port: &str) -> Result<(&'static Kit, Bus<link::Port<SystemClock>, SystemClock>)> {
+    match servo_arm::detect(link::open(port, SystemClock)?, SystemClock)? {
+        (Some(kit), bus) => Ok((kit, bus)),
+        (None, _) => bail!("no servo answers on {port}; `hindsight doctor --port {port}` says more"),
     }
 }
 

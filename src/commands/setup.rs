@@ -3,19 +3,21 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use hindsight::arm::bus::Bus;
-use hindsight::arm::so101::{IDS, JOINTS, setup};
+use hindsight::arm::servo_arm::{IDS, JOINTS, setup};
 use hindsight::clock::SystemClock;
 use hindsight::link;
 use serde_json::json;
 
-use firmware_bridge::servo::Protocol;
-
 use super::person::Person;
+use super::rig::ArmName;
 use super::{Common, Finish, UsageError, output};
 
 /// Give the servos of a new arm their ids, one at a time
 #[derive(Debug, Args)]
 pub(super) struct Setup {
+    /// Which arm
+    #[arg(long, value_enum, default_value = "so101")]
+    arm: ArmName,
     /// Serial port of the servo bus
     #[arg(long)]
     port: String,
@@ -40,7 +42,8 @@ impl Setup {
                 format!("--joint {}: expected one of {}", self.joint.as_deref().unwrap_or(""), JOINTS.join(", "));
             return Err(UsageError(text).into());
         }
-        let mut bus = Bus::new(link::open(&self.port, SystemClock)?, SystemClock, Protocol::Feetech);
+        let kit = self.arm.kit();
+        let mut bus = Bus::new(link::open(&self.port, SystemClock)?, SystemClock, kit.protocol);
         let person = self.joint.is_none().then(Person::listen);
         let mut given = Vec::new();
         for (id, joint) in chosen {
@@ -48,7 +51,7 @@ impl Setup {
                 eprintln!("Plug in the servo of {joint} alone. Then press Enter.");
                 person.wait()?;
             }
-            match setup::give_id(&mut bus, id) {
+            match setup::give_id(kit, &mut bus, id) {
                 Ok(before) => {
                     output::say(common, &format!("{joint:14} id {id} (was {before})"));
                     given.push(json!({ "joint": joint, "id": id, "before": before }));

@@ -114,7 +114,12 @@ impl Sim {
                 (report, device.time_us())
             }
             Protocol::Feetech => {
-                let mut bus = ServoBus::new(world, self.faults.unwrap_or_default(), common.seed)?;
+                let mut bus = ServoBus::new(
+                    world,
+                    firmware_bridge::servo::Protocol::Feetech,
+                    self.faults.unwrap_or_default(),
+                    common.seed,
+                )?;
                 self.recall(&mut bus)?;
                 let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
                 self.remember(&bus)?;

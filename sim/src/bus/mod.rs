@@ -4,6 +4,7 @@
 //! What the physics, the servos and a question do not determine comes from [`Faults`] on request.
 
 mod faults;
+mod memory;
 mod sts;
 
 pub use faults::Faults;
@@ -18,20 +19,85 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
-use sts::{Sensed, Sts};
+use sts::Sts;
 
-/// Speed of the line, bit/s: as delivered.
+/// Speed of the line, bit/s.
 const BIT_RATE: u32 = 1_000_000;
 /// Supply of an SO-101 with 12 V servos, V.
 const SUPPLY_V: f64 = 12.0;
 /// Encoder's count where an assembled arm's joints are at zero, as LeRobot's calibration leaves it.
 const ZERO_COUNTS: f64 = 2048.0;
 
-/// Six STS3215 with the ids 1 to 6, or as many as the arm has joints, and the arm that they move.
+/// What the physics say of a servo.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sensed {
+    /// Angle of the joint's encoder, counts from the joint's zero.
+    counts: f64,
+    /// Speed, counts/s.
+    counts_s: f64,
+    /// Drive as a fraction of full duty.
+    duty: f64,
+    /// Speed as a fraction of the one without load.
+    of_free_speed: f64,
+    /// Supply, V.
+    voltage_v: f64,
+}
+
+/// What a servo answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reply {
+    error: u8,
+    data: Vec<u8>,
+}
+
+/// What a servo's motor shall do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Drive {
+    /// Goal in counts from the joint's zero; none without torque.
+    goal_counts: Option<f64>,
+    /// Position gain as a multiple of that of the simulation's parameters.
+    gain: f64,
+    /// Largest duty, 0 to 1.
+    duty_limit: f64,
+}
+
+/// A servo at the level of its registers.
+trait Servo: std::fmt::Debug + Send {
+    fn id(&self) -> u8;
+
+    /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.
+    fn lose_power(&mut self, now_us: u64);
+
+    /// Says nothing until `until_us`; what it does goes on.
+    fn silence(&mut self, until_us: u64);
+
+    fn is_silent(&self, now_us: u64) -> bool;
+
+    /// What is kept without power.
+    fn eeprom(&self) -> &[u8];
+
+    /// Takes over what another servo's [`Servo::eeprom`] gave; false if it is none.
+    fn restore(&mut self, eeprom: &[u8]) -> bool;
+
+    /// Does what `instruction` says; what it answers, if it is asked.
+    fn obey(&mut self, instruction: &Instruction<'_>, now_us: u64) -> Option<Reply>;
+
+    /// Stores what may be stored, without an answer.
+    fn write(&mut self, address: u16, data: &[u8]);
+
+    /// Lets `dt_s` pass: takes in what the physics say and brings the present registers up to date.
+    fn advance(&mut self, sensed: &Sensed, dt_s: f64);
+
+    /// What the motor shall do.
+    fn drive(&self, sensed: &Sensed) -> Drive;
+}
+
+/// Bus servos with the ids from 1 on, as many as the arm has joints, and the arm that they move.
 #[derive(Debug)]
 pub struct ServoBus {
     world: World,
-    servos: Vec<Sts>,
+    protocol: Protocol,
+    servos: Vec<Box<dyn Servo>>,
     sensed: [Sensed; MAX_JOINTS],
     measured: JointState,
     decoder: Decoder,
@@ -45,18 +111,20 @@ pub struct ServoBus {
 }
 
 impl ServoBus {
-    /// Servos with the torque off. Faults are drawn from `seed`.
+    /// Servos of `protocol` with the torque off: STS3215 all. Faults are drawn from `seed`.
     ///
     /// # Errors
     /// The world cannot be measured.
-    pub fn new(world: World, faults: Faults, seed: u64) -> Result<Self, SimError> {
+    pub fn new(world: World, protocol: Protocol, faults: Faults, seed: u64) -> Result<Self, SimError> {
         let count = world.joint_positions().len();
+        let servo = |id| -> Box<dyn Servo> { Box::new(Sts::new(id, ZERO_COUNTS)) };
         let mut bus = Self {
-            servos: (1..).take(count).map(|id| Sts::new(id, ZERO_COUNTS)).collect(),
+            protocol,
+            servos: (1..).take(count).map(servo).collect(),
             world,
             sensed: [Sensed::default(); MAX_JOINTS],
             measured: JointState::default(),
-            decoder: Decoder::new(Protocol::Feetech),
+            decoder: Decoder::new(protocol),
             output: VecDeque::new(),
             late: VecDeque::new(),
             faults,
@@ -142,9 +210,9 @@ impl ServoBus {
     fn drive(&mut self) {
         let mut goals = [None; MAX_JOINTS];
         for (i, (servo, sensed)) in self.servos.iter().zip(&self.sensed).enumerate() {
-            let (goal, gain, duty_limit) = servo.drive(sensed);
-            goals[i] = goal;
-            self.world.set_servo(i, gain, duty_limit);
+            let drive = servo.drive(sensed);
+            goals[i] = drive.goal_counts;
+            self.world.set_servo(i, drive.gain, drive.duty_limit);
         }
         self.world.command(goals);
     }
@@ -153,25 +221,32 @@ impl ServoBus {
     fn obey(&mut self, id: u8, instruction: &Instruction<'_>) {
         let now_us = self.world.time_us();
         match instruction {
-            Instruction::SyncRead { ids, .. } => {
-                for asked in *ids {
-                    let answers = self.servos.iter_mut().filter(|servo| servo.id() == *asked);
-                    let said: Vec<_> = answers.filter_map(|servo| answer(servo, instruction, now_us)).collect();
-                    said.into_iter().for_each(|bytes| self.say(bytes));
-                }
-            }
+            Instruction::SyncRead { ids, .. } => ids.iter().for_each(|asked| self.ask(*asked, instruction, true)),
             Instruction::SyncWrite { address, .. } => {
                 for (asked, data) in instruction.entries() {
-                    let addressed = |servo: &&mut Sts| servo.id() == asked && !servo.is_silent(now_us);
+                    let addressed = |servo: &&mut Box<dyn Servo>| servo.id() == asked && !servo.is_silent(now_us);
                     self.servos.iter_mut().filter(addressed).for_each(|servo| servo.write(*address, data));
                 }
             }
-            _ => {
-                let addressed = |servo: &&mut Sts| id == BROADCAST || servo.id() == id;
-                let answers = self.servos.iter_mut().filter(addressed);
-                let said: Vec<_> = answers.filter_map(|servo| answer(servo, instruction, now_us)).collect();
-                if id != BROADCAST {
-                    said.into_iter().for_each(|bytes| self.say(bytes));
+            _ => self.ask(id, instruction, id != BROADCAST),
+        }
+    }
+
+    /// Lets the servos with this id obey, and say what they say if it is `heard`.
+    fn ask(&mut self, id: u8, instruction: &Instruction<'_>, heard: bool) {
+        let now_us = self.world.time_us();
+        for index in 0..self.servos.len() {
+            let servo = &mut self.servos[index];
+            if (id != BROADCAST && servo.id() != id) || servo.is_silent(now_us) {
+                continue;
+            }
+            let speaker = servo.id();
+            if let Some(Reply { error, data }) = servo.obey(instruction, now_us).filter(|_| heard) {
+                let mut bytes = vec![0; MAX_PACKET];
+                let status = Status { error, data: &data };
+                if let Ok(len) = status.encode(self.protocol, speaker, &mut bytes) {
+                    bytes.truncate(len);
+                    self.say(bytes);
                 }
             }
         }
@@ -191,20 +266,6 @@ impl ServoBus {
     }
 }
 
-/// What `servo` says to `instruction`, as bytes.
-fn answer(servo: &mut Sts, instruction: &Instruction<'_>, now_us: u64) -> Option<Vec<u8>> {
-    if servo.is_silent(now_us) {
-        return None;
-    }
-    let id = servo.id();
-    let data = servo.obey(instruction, now_us)?;
-    let mut bytes = vec![0; MAX_PACKET];
-    let status = Status { error: servo.alarms(), data: &data };
-    let len = status.encode(Protocol::Feetech, id, &mut bytes).ok()?;
-    bytes.truncate(len);
-    Some(bytes)
-}
-
 impl FarEnd for ServoBus {
     fn receive(&mut self, mut bytes: &[u8]) {
         if self.is_unplugged() {
@@ -213,7 +274,7 @@ impl FarEnd for ServoBus {
         while !bytes.is_empty() {
             bytes = self.decoder.push(bytes);
             // The decoder is lent out while its packet lives.
-            let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Protocol::Feetech));
+            let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(self.protocol));
             while let Some(packet) = decoder.next_packet() {
                 if let Ok(packet) = packet
                     && let Ok(instruction) = packet.instruction()

@@ -3,11 +3,11 @@
 //! Not modelled: multi-turn and speed modes (register 33 is stored, the servo stays in position mode), the gains I and
 //! D, the dead zones and the minimum force.
 
+use super::memory::Memory;
+use super::{Drive, Reply, Sensed, Servo};
 use firmware_bridge::servo::sts3215::{self as table, COUNTS_PER_TURN, REGISTERS, alarm};
-use firmware_bridge::servo::{Instruction, Register, register};
+use firmware_bridge::servo::{Instruction, Register};
 
-/// Bytes of register memory.
-const MEMORY: usize = 128;
 /// A servo without power says nothing for so long after it has come back, µs.
 const START_UP_US: u64 = 350_000;
 /// Temperature of the room, °C.
@@ -21,27 +21,10 @@ const STALL_A: f64 = 2.7;
 /// Shafts that are slower stand still, counts/s.
 const MOVING_COUNTS_S: f64 = 20.0;
 
-/// What the physics say of a servo.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sensed {
-    /// Angle of the joint's encoder, counts from the joint's zero.
-    pub(super) counts: f64,
-    /// Speed, counts/s.
-    pub(super) counts_s: f64,
-    /// Drive as a fraction of full duty.
-    pub(super) duty: f64,
-    /// Speed as a fraction of the one without load.
-    pub(super) of_free_speed: f64,
-    /// Supply, V.
-    pub(super) voltage_v: f64,
-}
-
 /// One servo.
 #[derive(Debug, Clone)]
 pub(super) struct Sts {
-    memory: [u8; MEMORY],
-    /// What is left without power.
-    eeprom: [u8; MEMORY],
+    memory: Memory,
     /// A `RegWrite` that waits for its `Action`.
     pending: Option<(u16, Vec<u8>)>,
     /// Where the profile is, counts as in the register of the goal, and its speed, counts/s.
@@ -61,9 +44,17 @@ pub(super) struct Sts {
 impl Sts {
     /// A servo as delivered but for its id, whose encoder stands at `zero` where its joint does.
     pub(super) fn new(id: u8, zero: f64) -> Self {
+        let memory = Memory::new(REGISTERS, |register| match *register {
+            table::ID => i32::from(id),
+            table::FIRMWARE_MAJOR => 3,
+            table::FIRMWARE_MINOR => 10,
+            table::MAX_VOLTAGE => 140,
+            table::UNLOAD_CONDITION => i32::from(alarm::OVERLOAD | alarm::TEMPERATURE),
+            table::MAX_ACCELERATION => 254,
+            _ => register.default.unwrap_or(0),
+        });
         let mut servo = Self {
-            memory: [0; MEMORY],
-            eeprom: [0; MEMORY],
+            memory,
             pending: None,
             target: 0.0,
             target_speed: 0.0,
@@ -73,71 +64,89 @@ impl Sts {
             silent_until_us: 0,
             zero,
         };
-        for register in REGISTERS {
-            let value = match *register {
-                table::ID => i32::from(id),
-                table::FIRMWARE_MAJOR => 3,
-                table::FIRMWARE_MINOR => 10,
-                table::MAX_VOLTAGE => 140,
-                table::UNLOAD_CONDITION => i32::from(alarm::OVERLOAD | alarm::TEMPERATURE),
-                table::MAX_ACCELERATION => 254,
-                _ => register.default.unwrap_or(0),
-            };
-            servo.set(register, value);
-        }
-        servo.eeprom = servo.memory;
         servo.power_on();
         servo
     }
 
-    pub(super) fn id(&self) -> u8 {
-        self.memory[usize::from(table::ID.address)]
+    fn power_on(&mut self) {
+        self.memory.power_on();
+        self.set(&table::TORQUE_LIMIT, self.get(&table::MAX_TORQUE));
+        (self.pending, self.latched, self.overloaded_s) = (None, false, 0.0);
+    }
+
+    /// Answers to instructions that ask for nothing, unless they are switched off.
+    fn acknowledges(&self) -> Option<Vec<u8>> {
+        (self.get(&table::RESPONSE_LEVEL) == 1).then(Vec::new)
+    }
+
+    fn get(&self, register: &Register) -> i32 {
+        self.memory.get(register)
+    }
+
+    fn set(&mut self, register: &Register, value: i32) {
+        self.memory.set(register, value);
+    }
+
+    /// Brings the target towards the goal, no faster than the registers for speed and acceleration allow.
+    fn follow_profile(&mut self, dt_s: f64) {
+        let mut goal = f64::from(self.get(&table::GOAL_POSITION));
+        let [lower, upper] = [table::MIN_ANGLE, table::MAX_ANGLE].map(|register| f64::from(self.get(&register)));
+        if upper > lower {
+            goal = goal.clamp(lower, upper);
+        }
+        let limit = |register: &Register, unit: f64| match self.get(register) {
+            0 => f64::INFINITY,
+            value => f64::from(value.abs()) * unit,
+        };
+        let (speed, acceleration) = (limit(&table::GOAL_SPEED, 1.0), limit(&table::GOAL_ACCELERATION, 100.0));
+        let away = goal - self.target;
+        // As fast as still allows to stop at the goal.
+        let wanted = (2.0 * acceleration * away.abs()).sqrt().min(speed).min(away.abs() / dt_s).copysign(away);
+        let change = acceleration * dt_s;
+        self.target_speed = wanted.clamp(self.target_speed - change, self.target_speed + change);
+        self.target += self.target_speed * dt_s;
+        self.set(&table::TARGET_POSITION, self.target.round() as i32);
+    }
+}
+
+impl Servo for Sts {
+    fn id(&self) -> u8 {
+        self.get(&table::ID) as u8
     }
 
     /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.
-    pub(super) fn lose_power(&mut self, now_us: u64) {
+    fn lose_power(&mut self, now_us: u64) {
         self.silent_until_us = now_us + START_UP_US;
         self.power_on();
     }
 
     /// Says nothing until `until_us`; what it does goes on.
-    pub(super) fn silence(&mut self, until_us: u64) {
+    fn silence(&mut self, until_us: u64) {
         self.silent_until_us = self.silent_until_us.max(until_us);
     }
 
-    pub(super) fn is_silent(&self, now_us: u64) -> bool {
+    fn is_silent(&self, now_us: u64) -> bool {
         now_us < self.silent_until_us
     }
 
     /// What is kept without power.
-    pub(super) fn eeprom(&self) -> &[u8] {
-        &self.eeprom
+    fn eeprom(&self) -> &[u8] {
+        self.memory.eeprom()
     }
 
     /// Takes over what another servo's [`Sts::eeprom`] gave; false if it is none.
-    pub(super) fn restore(&mut self, eeprom: &[u8]) -> bool {
-        let Ok(eeprom) = eeprom.try_into() else { return false };
-        self.eeprom = eeprom;
+    fn restore(&mut self, eeprom: &[u8]) -> bool {
+        let is_ours = self.memory.restore(eeprom);
         self.power_on();
-        true
-    }
-
-    fn power_on(&mut self) {
-        self.memory = self.eeprom;
-        for register in REGISTERS.iter().filter(|register| register.memory == register::Memory::Ram) {
-            self.set(register, register.default.unwrap_or(0));
-        }
-        self.set(&table::TORQUE_LIMIT, self.get(&table::MAX_TORQUE));
-        (self.pending, self.latched, self.overloaded_s) = (None, false, 0.0);
+        is_ours
     }
 
     /// Does what `instruction` says; what it answers, if it is asked.
-    pub(super) fn obey(&mut self, instruction: &Instruction<'_>, now_us: u64) -> Option<Vec<u8>> {
-        match *instruction {
+    fn obey(&mut self, instruction: &Instruction<'_>, now_us: u64) -> Option<Reply> {
+        let data = match *instruction {
             Instruction::Ping => Some(Vec::new()),
             Instruction::Read { address, len } | Instruction::SyncRead { address, len, .. } => {
-                let end = usize::from(address) + usize::from(len);
-                self.memory.get(usize::from(address)..end).map(<[u8]>::to_vec)
+                self.memory.read(address, len).map(<[u8]>::to_vec)
             }
             Instruction::Write { address, data } => {
                 self.write(address, data);
@@ -156,8 +165,7 @@ impl Sts {
                 self.acknowledges()
             }
             Instruction::FactoryReset { .. } => {
-                let fresh = Self::new(self.id(), self.zero);
-                (self.memory, self.eeprom) = (fresh.memory, fresh.eeprom);
+                self.memory = Self::new(self.id(), self.zero).memory;
                 self.acknowledges()
             }
             Instruction::Reboot => {
@@ -165,28 +173,15 @@ impl Sts {
                 None
             }
             Instruction::SyncWrite { .. } | Instruction::BulkRead { .. } => None,
-        }
-    }
-
-    /// Answers to instructions that ask for nothing, unless they are switched off.
-    fn acknowledges(&self) -> Option<Vec<u8>> {
-        (self.get(&table::RESPONSE_LEVEL) == 1).then(Vec::new)
+        };
+        data.map(|data| Reply { error: self.get(&table::STATUS) as u8, data })
     }
 
     /// Stores what may be stored: registers that are read-only keep their bytes.
-    pub(super) fn write(&mut self, address: u16, data: &[u8]) {
+    fn write(&mut self, address: u16, data: &[u8]) {
         let torque_before = self.get(&table::TORQUE_ENABLE);
         let lasting = self.get(&table::LOCK) == 0;
-        for (at, &byte) in (address..).zip(data) {
-            let register = REGISTERS.iter().find(|register| (register.address..register.end()).contains(&at));
-            let Some(register) = register.filter(|register| register.access == register::Access::ReadWrite) else {
-                continue;
-            };
-            self.memory[usize::from(at)] = byte;
-            if lasting && register.memory == register::Memory::Eeprom {
-                self.eeprom[usize::from(at)] = byte;
-            }
-        }
+        self.memory.write(address, data, lasting);
         match self.get(&table::TORQUE_ENABLE) {
             // Takes the present position for the middle of the turn.
             128 => {
@@ -194,8 +189,7 @@ impl Sts {
                 let half = f64::from(COUNTS_PER_TURN) / 2.0;
                 let offset = (raw - half).clamp(-half + 1.0, half - 1.0) as i32;
                 self.set(&table::HOMING_OFFSET, offset);
-                let at = usize::from(table::HOMING_OFFSET.address);
-                self.eeprom[at..at + 2].copy_from_slice(&self.memory[at..at + 2]);
+                self.memory.keep(&table::HOMING_OFFSET);
                 self.set(&table::TORQUE_ENABLE, torque_before.min(1));
             }
             0 => (self.latched, self.overloaded_s) = (false, 0.0),
@@ -207,13 +201,8 @@ impl Sts {
         }
     }
 
-    /// Error byte of a status.
-    pub(super) fn alarms(&self) -> u8 {
-        self.get(&table::STATUS) as u8
-    }
-
     /// Lets `dt_s` pass: takes in what the physics say and brings the present registers up to date.
-    pub(super) fn advance(&mut self, sensed: &Sensed, dt_s: f64) {
+    fn advance(&mut self, sensed: &Sensed, dt_s: f64) {
         let turn = f64::from(COUNTS_PER_TURN);
         let offset = f64::from(self.get(&table::HOMING_OFFSET));
         let raw = (self.zero + sensed.counts).rem_euclid(turn);
@@ -253,30 +242,7 @@ impl Sts {
         self.follow_profile(dt_s);
     }
 
-    /// Brings the target towards the goal, no faster than the registers for speed and acceleration allow.
-    fn follow_profile(&mut self, dt_s: f64) {
-        let mut goal = f64::from(self.get(&table::GOAL_POSITION));
-        let [lower, upper] = [table::MIN_ANGLE, table::MAX_ANGLE].map(|register| f64::from(self.get(&register)));
-        if upper > lower {
-            goal = goal.clamp(lower, upper);
-        }
-        let limit = |register: &Register, unit: f64| match self.get(register) {
-            0 => f64::INFINITY,
-            value => f64::from(value.abs()) * unit,
-        };
-        let (speed, acceleration) = (limit(&table::GOAL_SPEED, 1.0), limit(&table::GOAL_ACCELERATION, 100.0));
-        let away = goal - self.target;
-        // As fast as still allows to stop at the goal.
-        let wanted = (2.0 * acceleration * away.abs()).sqrt().min(speed).min(away.abs() / dt_s).copysign(away);
-        let change = acceleration * dt_s;
-        self.target_speed = wanted.clamp(self.target_speed - change, self.target_speed + change);
-        self.target += self.target_speed * dt_s;
-        self.set(&table::TARGET_POSITION, self.target.round() as i32);
-    }
-
-    /// What the motor shall do: a goal in counts from the joint's zero, none without torque; its gain as a multiple of
-    /// LeRobot's P = 16; and its largest duty.
-    pub(super) fn drive(&self, sensed: &Sensed) -> (Option<f64>, f64, f64) {
+    fn drive(&self, sensed: &Sensed) -> Drive {
         let limit = if self.latched {
             f64::from(self.get(&table::PROTECTIVE_TORQUE)) / 100.0
         } else {
@@ -286,20 +252,6 @@ impl Sts {
         let powered = self.get(&table::TORQUE_ENABLE) == 1;
         // The servo compares registers: its error does not wrap where the encoder does.
         let error = self.target.round() - f64::from(self.get(&table::PRESENT_POSITION));
-        (powered.then(|| sensed.counts.round() + error), gain, limit)
-    }
-
-    fn get(&self, register: &Register) -> i32 {
-        let at = usize::from(register.address);
-        register.decode(&self.memory[at..at + usize::from(register.size)]).unwrap_or(0)
-    }
-
-    /// Stores the nearest value that the register holds, whatever its access and range.
-    fn set(&mut self, register: &Register, value: i32) {
-        let (min, max) = Register { range: None, ..*register }.bounds();
-        if let Ok(bytes) = (Register { range: None, ..*register }).encode(value.clamp(min, max)) {
-            let at = usize::from(register.address);
-            self.memory[at..at + bytes.len()].copy_from_slice(&bytes);
-        }
+        Drive { goal_counts: powered.then(|| sensed.counts.round() + error), gain, duty_limit: limit }
     }
 }

@@ -1,10 +1,9 @@
 //! Giving a servo its id. New ones all have the id 1, so each is set up alone on the bus, at 1 Mbit/s as delivered.
 
-use super::TRIES;
+use super::{Kit, TRIES};
 use crate::arm::bus::{Bus, BusError};
 use crate::clock::Clock;
 use crate::link::Link;
-use firmware_bridge::servo::sts3215 as table;
 
 /// Largest id that a servo can have.
 const ID_MAX: u8 = 252;
@@ -53,18 +52,24 @@ pub fn scan<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Vec<u8>, BusError>
 ///
 /// # Errors
 /// See [`SetupError`].
-pub fn give_id<L: Link, C: Clock>(bus: &mut Bus<L, C>, id: u8) -> Result<u8, SetupError> {
+pub fn give_id<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>, id: u8) -> Result<u8, SetupError> {
     let found = scan(bus)?;
     let &[before] = found.as_slice() else { return Err(SetupError::NotAlone { found }) };
     if before != id {
-        bus.write(before, &table::TORQUE_ENABLE, 0, TRIES)?;
-        bus.write(before, &table::LOCK, 0, TRIES)?;
-        match bus.write(before, &table::ID, id.into(), 1) {
+        bus.write(before, &kit.registers.torque, 0, TRIES)?;
+        if let Some(lock) = &kit.registers.lock {
+            bus.write(before, lock, 0, TRIES)?;
+        }
+        match bus.write(before, &kit.registers.id, id.into(), 1) {
             // Some acknowledge with the id that they then have.
             Ok(()) | Err(BusError::NoAnswer { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        bus.write(id, &table::LOCK, 1, TRIES).map_err(|_| SetupError::Unchanged { id })?;
+        let answers = match &kit.registers.lock {
+            Some(lock) => bus.write(id, lock, 1, TRIES),
+            None => bus.read(id, &kit.registers.id, TRIES).map(|_| ()),
+        };
+        answers.map_err(|_| SetupError::Unchanged { id })?;
     }
     Ok(before)
 }

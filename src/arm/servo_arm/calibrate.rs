@@ -1,15 +1,15 @@
-//! Calibrating an SO-101 that a person holds: the middle of every joint, then its range. The torque is off throughout.
+//! Calibrating an arm that a person holds: the middle of every joint, then its range. The torque is off throughout.
 //!
 //! [`release`], then [`home`] with all joints in the middle, then [`follow`] again and again while they are moved from
 //! stop to stop, then [`finish`]. Servos keep their part in their EEPROM, as LeRobot writes it; [`restore`] writes what
 //! a file says.
 
-use super::{COUNT, IDS, JOINTS, TRIES};
+use super::{COUNT, IDS, JOINTS, Kit, TRIES};
 use crate::arm::bus::{Bus, BusError};
 use crate::arm::calibration::{Calibration, CalibrationError, Measured, TURN};
 use crate::clock::Clock;
 use crate::link::Link;
-use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
+use firmware_bridge::servo::{Protocol, Register};
 
 /// Why an arm was not calibrated.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,8 @@ pub enum CalibrateError {
 ///
 /// # Errors
 /// [`CalibrateError::Bus`].
-pub fn release<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<(), CalibrateError> {
-    IDS.iter().try_for_each(|&id| Ok(bus.write(id, &table::TORQUE_ENABLE, 0, TRIES)?))
+pub fn release<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>) -> Result<(), CalibrateError> {
+    IDS.iter().try_for_each(|&id| Ok(bus.write(id, &kit.registers.torque, 0, TRIES)?))
 }
 
 /// Takes where the joints are for their middles and writes the homing offsets that make it so. They hold once the
@@ -35,17 +35,25 @@ pub fn release<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<(), CalibrateEr
 ///
 /// # Errors
 /// [`CalibrateError::Calibration`] before anything is written; [`CalibrateError::Bus`].
-pub fn home<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<[Measured; COUNT], CalibrateError> {
+pub fn home<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>) -> Result<[Measured; COUNT], CalibrateError> {
     let mut measured = Vec::with_capacity(COUNT);
     for (id, joint) in IDS.into_iter().zip(JOINTS) {
-        let present = bus.read(id, &table::PRESENT_POSITION, TRIES)?;
-        let offset = bus.read(id, &table::HOMING_OFFSET, TRIES)?;
-        measured.push(Measured::middle(Protocol::Feetech, joint, (present + offset).rem_euclid(TURN))?);
+        let present = bus.read(id, &kit.registers.position, TRIES)?;
+        let offset = bus.read(id, &kit.registers.homing_offset, TRIES)?;
+        let actual = match kit.protocol {
+            Protocol::Feetech => present + offset,
+            Protocol::Dynamixel => present - offset,
+        };
+        measured.push(Measured::middle(kit.protocol, joint, actual.rem_euclid(TURN))?);
     }
     for (id, middle) in IDS.into_iter().zip(&measured) {
         // The range comes later; the old one would clamp.
-        let values = [(table::HOMING_OFFSET, middle.homing_offset()), (table::MIN_ANGLE, 0), (table::MAX_ANGLE, 4095)];
-        keep(bus, id, &values)?;
+        let values = [
+            (kit.registers.homing_offset, middle.homing_offset()),
+            (kit.registers.min_position, 0),
+            (kit.registers.max_position, 4095),
+        ];
+        keep(kit, bus, id, &values)?;
     }
     Ok(std::array::from_fn(|joint| measured[joint]))
 }
@@ -55,12 +63,13 @@ pub fn home<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<[Measured; COUNT],
 /// # Errors
 /// [`CalibrateError::Bus`].
 pub fn follow<L: Link, C: Clock>(
+    kit: &Kit,
     bus: &mut Bus<L, C>,
     measured: &mut [Measured; COUNT],
 ) -> Result<[i32; COUNT], CalibrateError> {
     let mut at = [0; COUNT];
     for ((id, joint), at) in IDS.into_iter().zip(measured).zip(&mut at) {
-        *at = joint.follow(bus.read(id, &table::PRESENT_POSITION, TRIES)?);
+        *at = joint.follow(bus.read(id, &kit.registers.position, TRIES)?);
     }
     Ok(at)
 }
@@ -71,15 +80,16 @@ pub fn follow<L: Link, C: Clock>(
 /// # Errors
 /// [`CalibrateError::Calibration`] before anything is written; [`CalibrateError::Bus`].
 pub fn finish<L: Link, C: Clock>(
+    kit: &Kit,
     bus: &mut Bus<L, C>,
     measured: &[Measured; COUNT],
 ) -> Result<Calibration, CalibrateError> {
     let mut joints = Vec::with_capacity(COUNT);
     for ((id, joint), measured) in IDS.into_iter().zip(JOINTS).zip(measured) {
-        joints.push(measured.finish(Protocol::Feetech, joint, id, joint == "wrist_roll")?);
+        joints.push(measured.finish(kit.protocol, joint, id, joint == "wrist_roll")?);
     }
-    let calibration = Calibration::new(Protocol::Feetech, std::array::from_fn(|joint| joints[joint]))?;
-    restore(bus, &calibration)?;
+    let calibration = Calibration::new(kit.protocol, std::array::from_fn(|joint| joints[joint]))?;
+    restore(kit, bus, &calibration)?;
     Ok(calibration)
 }
 
@@ -87,23 +97,34 @@ pub fn finish<L: Link, C: Clock>(
 ///
 /// # Errors
 /// [`CalibrateError::Bus`].
-pub fn restore<L: Link, C: Clock>(bus: &mut Bus<L, C>, calibration: &Calibration) -> Result<(), CalibrateError> {
-    release(bus)?;
+pub fn restore<L: Link, C: Clock>(
+    kit: &Kit,
+    bus: &mut Bus<L, C>,
+    calibration: &Calibration,
+) -> Result<(), CalibrateError> {
+    release(kit, bus)?;
     for joint in calibration.joints() {
         let values = [
-            (table::HOMING_OFFSET, joint.homing_offset),
-            (table::MIN_ANGLE, joint.range_min),
-            (table::MAX_ANGLE, joint.range_max),
+            (kit.registers.homing_offset, joint.homing_offset),
+            (kit.registers.min_position, joint.range_min),
+            (kit.registers.max_position, joint.range_max),
         ];
-        keep(bus, joint.id, &values)?;
+        keep(kit, bus, joint.id, &values)?;
     }
     Ok(())
 }
 
 /// Writes registers so that they last, and locks the servo's memory again whatever happened.
-fn keep<L: Link, C: Clock>(bus: &mut Bus<L, C>, id: u8, values: &[(Register, i32)]) -> Result<(), CalibrateError> {
-    bus.write(id, &table::LOCK, 0, TRIES)?;
+fn keep<L: Link, C: Clock>(
+    kit: &Kit,
+    bus: &mut Bus<L, C>,
+    id: u8,
+    values: &[(Register, i32)],
+) -> Result<(), CalibrateError> {
+    if let Some(lock) = &kit.registers.lock {
+        bus.write(id, lock, 0, TRIES)?;
+    }
     let written = values.iter().try_for_each(|(register, value)| bus.write(id, register, *value, TRIES));
-    let locked = bus.write(id, &table::LOCK, 1, TRIES);
+    let locked = kit.registers.lock.as_ref().map_or(Ok(()), |lock| bus.write(id, lock, 1, TRIES));
     Ok(written.and(locked)?)
 }
