@@ -3,7 +3,7 @@
 use super::{Episode, Recovered, Tick};
 use crate::task::CONTACT_M;
 use firmware_bridge::JointLimits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A period longer than this many control periods is a gap: at least one tick was left out.
 const GAP_PERIODS: f64 = 1.5;
@@ -13,7 +13,7 @@ const LIMIT_TOLERANCE_RAD: f32 = 1e-4;
 const SATURATED_SHARE: f64 = 0.9;
 
 /// An episode in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Control ticks in the file.
     pub ticks: usize,

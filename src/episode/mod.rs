@@ -2,7 +2,7 @@
 //!
 //! An episode is the unit of storage: a damaged disk or a killed process costs one episode and not a session, an
 //! episode can be deleted, copied or left out of training by its file name, and the replay buffer evicts by episode
-//! too. [`folder`] names the files, [`writer`] fills one while the arm moves, [`recorder`] keeps the writing off the
+//! too. [`folder`] names the files, [`index`] remembers what they hold, [`writer`] fills one while the arm moves, [`recorder`] keeps the writing off the
 //! control thread, [`reader`] gives back everything whole in a file, however it ended, and [`relabel`] derives training
 //! data without touching the log. What the bytes mean stands in [`wire`].
 //!
@@ -13,6 +13,7 @@ mod convert;
 mod decode;
 pub mod export;
 pub mod folder;
+pub mod index;
 pub mod inspect;
 pub mod reader;
 pub mod recorder;
@@ -27,6 +28,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 pub use folder::Folder;
+pub use index::Index;
 pub use reader::{ReadError, Recovered, read};
 pub use recorder::{Pace, RecordError, Recorder};
 pub use writer::WriteError;

@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
+use hindsight::episode::index::Entry;
 use hindsight::episode::inspect::Figures;
-use hindsight::episode::read;
+use hindsight::episode::{Folder, Index, ReadError};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::{Common, Finish, output};
@@ -14,6 +16,9 @@ use super::super::{Common, Finish, output};
 pub(super) struct List {
     /// Folder of recorded episodes, or one file
     source: PathBuf,
+    /// Read every file again, whatever the folder's index.json says
+    #[arg(long)]
+    reindex: bool,
 }
 
 impl List {
@@ -22,31 +27,21 @@ impl List {
     /// # Errors
     /// The folder cannot be listed.
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
-        let files = super::files(&self.source)?;
-        let bar = output::progress("episodes", files.len() as u64);
-        let (mut rows, mut table) = (Vec::new(), Vec::new());
-        let (mut whole, mut contacts, mut hits) = (true, 0, 0);
-        for file in &files {
-            let name = super::name(file);
-            match read(file) {
-                Ok(recovered) => {
-                    let figures = Figures::of(&recovered.episode);
-                    let is_whole = recovered.is_complete() && recovered.damage.is_none();
-                    whole &= is_whole;
-                    contacts += u64::from(figures.contact);
-                    hits += u64::from(figures.success == Some(true));
-                    table.push(line(&name, &figures, is_whole));
-                    rows.push(json!({ "file": name, "whole": is_whole, "figures": figures }));
-                }
-                Err(error) => {
-                    whole = false;
-                    table.push(format!("{name:20} {error}"));
-                    rows.push(json!({ "file": name, "whole": false, "error": error.to_string() }));
-                }
-            }
-            bar.inc(1);
+        let (index, unreadable) = self.look(common)?;
+        let (mut rows, mut table) = (BTreeMap::new(), BTreeMap::new());
+        let (mut whole, mut contacts, mut hits) = (unreadable.is_empty(), 0, 0);
+        for (name, entry) in &index {
+            let figures = &entry.figures;
+            whole &= entry.whole;
+            contacts += u64::from(figures.contact);
+            hits += u64::from(figures.success == Some(true));
+            table.insert(name, line(name, figures, entry.whole));
+            rows.insert(name, json!({ "file": name, "whole": entry.whole, "figures": figures }));
         }
-        bar.finish_and_clear();
+        for (name, error) in &unreadable {
+            table.insert(name, format!("{name:20} {error}"));
+            rows.insert(name, json!({ "file": name, "whole": false, "error": error.to_string() }));
+        }
         let share = |count: u64| if rows.is_empty() { 0.0 } else { count as f64 / rows.len() as f64 };
         let (contact_fraction, success_rate) = (share(contacts), share(hits));
         output::say(
@@ -56,7 +51,7 @@ impl List {
                 "file", "length", "goal", "distance", "contact", "changed", "rate", "gaps"
             ),
         );
-        table.iter().for_each(|line| output::say(common, line));
+        table.values().for_each(|line| output::say(common, line));
         let count = rows.len();
         output::say(
             common,
@@ -68,9 +63,32 @@ impl List {
         );
         output::finish(
             common,
-            &json!({ "episodes": rows, "success_rate": success_rate, "contact_fraction": contact_fraction }),
+            &json!({
+                "episodes": rows.into_values().collect::<Vec<_>>(),
+                "success_rate": success_rate,
+                "contact_fraction": contact_fraction,
+            }),
         );
         Ok(if whole { Finish::Done } else { Finish::WithLoss })
+    }
+
+    /// What is known of every file by its name, and why nothing is known of some.
+    fn look(&self, common: &Common) -> Result<(BTreeMap<String, Entry>, BTreeMap<String, ReadError>)> {
+        if self.source.is_file() {
+            let name = super::name(&self.source);
+            return Ok(match Entry::of(&self.source) {
+                Ok(entry) => ([(name, entry)].into(), BTreeMap::new()),
+                Err(error) => (BTreeMap::new(), [(name, error)].into()),
+            });
+        }
+        let folder = Folder::open(&self.source)?;
+        let bar = output::progress("episodes", folder.files()?.len() as u64);
+        let indexed = Index::update(&folder, self.reindex, |more| bar.inc(more))?;
+        bar.finish_and_clear();
+        if self.reindex {
+            output::say(common, &format!("{} files read anew", indexed.read));
+        }
+        Ok((indexed.index.episodes, indexed.unreadable))
     }
 }
 
