@@ -127,6 +127,12 @@ impl<L: Link, C: Clock> Bus<L, C> {
         self.clock.now_us()
     }
 
+    /// The same bus over a line made of this one's.
+    pub fn map_link<K: Link>(self, change: impl FnOnce(L) -> K) -> Bus<K, C> {
+        let Self { link, clock, protocol, .. } = self;
+        Bus::new(change(link), clock, protocol)
+    }
+
     /// The line, to go on with it in another way.
     pub fn into_link(self) -> L {
         self.link

@@ -83,6 +83,12 @@ pub enum ArmError {
         /// How long, ms.
         silent_ms: u64,
     },
+    /// No servo of the bus answers any more.
+    #[error("no servo has answered for {silent_ms} ms; check the cable to the adapter and the arm's supply")]
+    BusSilent {
+        /// How long, ms.
+        silent_ms: u64,
+    },
     /// A servo is not what the arm is made of.
     #[error("servo {id} ({joint}) is of model {found}, expected {expected}; check --arm, and the ids")]
     ServoModel {

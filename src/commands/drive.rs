@@ -87,7 +87,7 @@ impl Failure {
 
     fn reason(&self) -> EndReason {
         match self.arm() {
-            Some(ArmError::Link(_) | ArmError::NoAnswer { .. }) => EndReason::PortLost,
+            Some(ArmError::Link(_) | ArmError::NoAnswer { .. } | ArmError::BusSilent { .. }) => EndReason::PortLost,
             Some(_) => EndReason::Fault,
             None => EndReason::Stopped,
         }

@@ -17,7 +17,7 @@ use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::ControlLoop;
 use hindsight::env::simulated::{control_config, simulated, simulated_in_real_time};
 use hindsight::env::{ArmEnv, EnvError, Scene, SimEnv, Start};
-use hindsight::link;
+use hindsight::link::{self, Reopening};
 use hindsight::task::{Task, TaskKind};
 use hindsight::tracker::datagram::DEFAULT_ADDRESS;
 use hindsight::tracker::{ObjectSample, STALE_US, Tracker, UdpTracker};
@@ -209,7 +209,12 @@ impl RigArgs {
                 Some(file) => Calibration::load(kit.protocol, file)?,
                 None => Calibration::nominal(kit.protocol, &model.limits())?,
             };
-            let mut arm = ServoArm::connect(kit, bus, ServoArmOptions::new(calibration, model.limits()))?;
+            let options = ServoArmOptions::new(calibration, model.limits());
+            // As long as the driver bears with a bus on which nobody answers.
+            let (port, patience_us) = (self.port.clone(), options.cable_out_max_us);
+            let open = move || link::reopen(&port, SystemClock);
+            let bus = bus.map_link(|link| Reopening::new(link, SystemClock, patience_us, open));
+            let mut arm = ServoArm::connect(kit, bus, options)?;
             let servos = arm.shut_down()?;
             let latched = (!servos.is_empty()).then_some(ArmError::ServoShutdown { servos });
             return Ok(match kit.watchdog {

@@ -3,10 +3,12 @@
 //! [`open`] takes what a person writes after `--port`; [`loopback`] is the way to a simulated arm in this process.
 
 pub mod loopback;
+pub mod reopen;
 pub mod serial;
 pub mod unix;
 
 pub use loopback::{Loopback, SimHandle, VirtualClock};
+pub use reopen::Reopening;
 pub use serial::Serial;
 pub use unix::Unix;
 
@@ -47,6 +49,17 @@ pub fn open<C: Clock>(port: &str, clock: C) -> Result<Port<C>, LinkError> {
     match port.strip_prefix("unix:") {
         Some(path) => Unix::open(path, clock).map(Port::Unix),
         None => Serial::open(port, clock).map(Port::Serial),
+    }
+}
+
+/// As [`open`], for a port that was open before, on a thread that has no time to look for others.
+///
+/// # Errors
+/// [`LinkError::Vanished`] for a serial port, [`LinkError::Open`] for a socket.
+pub fn reopen<C: Clock>(port: &str, clock: C) -> Result<Port<C>, LinkError> {
+    match port.strip_prefix("unix:") {
+        Some(path) => Unix::open(path, clock).map(Port::Unix),
+        None => Serial::reopen(port, clock).map(Port::Serial),
     }
 }
 

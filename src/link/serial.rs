@@ -23,13 +23,25 @@ impl<C: Clock> Serial<C> {
     /// # Errors
     /// [`LinkError::Open`].
     pub fn open(path: &str, clock: C) -> Result<Self, LinkError> {
+        Self::connect(path, clock).map_err(|error| LinkError::Open {
+            port: path.to_owned(),
+            reason: error.to_string(),
+            remedy: remedy(path),
+        })
+    }
+
+    /// As [`Serial::open`], for a port that was there: an error comes at once, without a look at which other ports there
+    /// are.
+    ///
+    /// # Errors
+    /// [`LinkError::Vanished`].
+    pub fn reopen(path: &str, clock: C) -> Result<Self, LinkError> {
+        Self::connect(path, clock).map_err(|error| classify(path, error.into()))
+    }
+
+    fn connect(path: &str, clock: C) -> serialport::Result<Self> {
         let builder = serialport::new(path, BAUD).timeout(Duration::from_millis(WRITE_TIMEOUT_MS));
-        match TTYPort::open(&builder) {
-            Ok(port) => Ok(Self { path: path.to_owned(), port, clock }),
-            Err(error) => {
-                Err(LinkError::Open { port: path.to_owned(), reason: error.to_string(), remedy: remedy(path) })
-            }
-        }
+        Ok(Self { path: path.to_owned(), port: TTYPort::open(&builder)?, clock })
     }
 
     fn set_timeout(&mut self, timeout: Duration) {

@@ -62,6 +62,8 @@ pub struct ServoArmOptions {
     /// Longest silence of a servo, µs, before reading fails. Default 600 ms: a servo whose supply broke down for a
     /// moment is back after 350 ms.
     pub silence_max_us: u64,
+    /// The same where no servo answers: the cable is out, and a person may be putting it in again. Default 2.5 s.
+    pub cable_out_max_us: u64,
     /// Longest time between two commands that a goal may move for, µs. Default 50 ms.
     pub step_max_us: u64,
 }
@@ -77,6 +79,7 @@ impl ServoArmOptions {
             read_budget_us: 5_000,
             hold_after_us: 80_000,
             silence_max_us: 600_000,
+            cable_out_max_us: 2_500_000,
             step_max_us: 50_000,
         }
     }

@@ -173,9 +173,14 @@ impl<L: Link, C: Clock> Servos<L, C> {
         }
         self.health.stale += u64::from(!missing.is_empty());
         let now_us = self.bus.now_us();
+        let is_cable_out = missing.len() == COUNT;
+        let limit_us = if is_cable_out { self.options.cable_out_max_us } else { self.options.silence_max_us };
         for &joint in &missing {
             let silent_us = now_us.saturating_sub(self.joints[joint].stamp_us);
-            if silent_us > self.options.silence_max_us {
+            if silent_us > limit_us {
+                if is_cable_out {
+                    return Err(ArmError::BusSilent { silent_ms: silent_us / 1000 });
+                }
                 let (id, joint) = (IDS[joint], JOINTS[joint]);
                 return Err(ArmError::ServoSilent { id, joint, silent_ms: silent_us / 1000 });
             }
