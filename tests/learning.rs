@@ -1,7 +1,7 @@
 //! Promise: misses teach. A pushing task with a sparse reward is learned with relabelling, and with the same budget
 //! and seed but without relabelling it is not.
 
-use hindsight::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use hindsight::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
 use hindsight::learn::evaluate::Evaluation;
 use hindsight::learn::{Actor, Budget, Hyper, Relabel, Trainer, evaluate};
 use rand::{RngExt, SeedableRng};
@@ -9,7 +9,7 @@ use rand_pcg::Pcg64Mcg;
 use std::ops::ControlFlow;
 
 /// Distance at which the puck is where it should be.
-const RADIUS: f32 = 0.04;
+const RADIUS: f64 = 0.04;
 /// Distance at which the fingertip touches the puck.
 const CONTACT: f32 = 0.1;
 /// Half of the square that fingertip and puck move in.
@@ -77,8 +77,8 @@ impl GoalEnv for Pusher {
         Ok(())
     }
 
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
-        if (achieved[0] - desired[0]).hypot(achieved[1] - desired[1]) < RADIUS { 0.0 } else { -1.0 }
+    fn reward_rule(&self) -> RewardRule {
+        RewardRule::Sparse { radius: RADIUS }
     }
 }
 

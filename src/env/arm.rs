@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::scene::Scene;
-use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
 use crate::arm::Arm;
 use crate::clock::Clock;
 use crate::control::{ControlLoop, REST_RAD, SetPoint};
@@ -323,8 +323,8 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         Ok(())
     }
 
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
-        self.task.compute_reward(achieved, desired)
+    fn reward_rule(&self) -> RewardRule {
+        RewardRule::Sparse { radius: self.task.success_radius_m }
     }
 }
 

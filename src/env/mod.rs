@@ -13,6 +13,8 @@ pub use scene::Scene;
 pub use simulated::SimEnv;
 pub use varied::VariedEnv;
 
+use crate::task::goal_distance_m;
+
 /// What a goal-conditioned policy sees. Task spaces are 3-dimensional positions in the base frame, m.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GoalObservation {
@@ -69,8 +71,38 @@ pub trait GoalEnv: Send {
     /// The environment's simulator or arm failed.
     fn step(&mut self, action: &[f32], out: &mut GoalObservation, outcome: &mut Outcome) -> Result<(), EnvError>;
 
+    /// The rule by which this environment rewards; the same in every episode.
+    fn reward_rule(&self) -> RewardRule;
+
     /// Reward for having achieved `achieved` where `desired` was wanted. Pure: depends on nothing else.
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32;
+    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+        self.reward_rule().compute(achieved, desired)
+    }
+}
+
+/// A reward that depends on the achieved and the desired goal alone. A value rather than a method, so that a learner
+/// can reward substituted goals while the environment is busy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RewardRule {
+    /// 0 where the goals' distance is below the radius, −1 elsewhere.
+    Sparse {
+        /// In the goals' unit, m for ours.
+        radius: f64,
+    },
+    /// −|g − s|²: the shaped reward of the paper's equation 4 (arXiv 1707.01495) with λ = 0 and p = 2.
+    Shaped,
+}
+
+impl RewardRule {
+    /// The reward, for goals of equal length.
+    #[must_use]
+    pub fn compute(self, achieved: &[f32], desired: &[f32]) -> f32 {
+        match self {
+            Self::Sparse { radius } if goal_distance_m(achieved, desired) < radius => 0.0,
+            Self::Sparse { .. } => -1.0,
+            Self::Shaped => -achieved.iter().zip(desired).map(|(a, d)| (a - d) * (a - d)).sum::<f32>(),
+        }
+    }
 }
 
 /// Why an environment failed.

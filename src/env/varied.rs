@@ -1,7 +1,7 @@
 //! An environment with another reward or with a single goal: the controls of the paper's experiments (arXiv
 //! 1707.01495, sections 4.3 and 4.4).
 
-use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
 use serde::{Deserialize, Serialize};
 
 /// What is desired in an environment's episodes.
@@ -22,7 +22,7 @@ pub enum Reward {
     /// −1 away from the goal, 0 at it.
     #[default]
     Sparse,
-    /// −|g − s|², in m²: the shaped reward of the paper's equation 4 with λ = 0 and p = 2.
+    /// [`RewardRule::Shaped`].
     Shaped,
 }
 
@@ -76,10 +76,10 @@ impl GoalEnv for VariedEnv {
         Ok(())
     }
 
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
+    fn reward_rule(&self) -> RewardRule {
         match self.reward {
-            Reward::Sparse => self.env.compute_reward(achieved, desired),
-            Reward::Shaped => -achieved.iter().zip(desired).map(|(a, d)| (a - d) * (a - d)).sum::<f32>(),
+            Reward::Sparse => self.env.reward_rule(),
+            Reward::Shaped => RewardRule::Shaped,
         }
     }
 }

@@ -32,9 +32,6 @@ pub struct Batch {
     pub relabelled: usize,
 }
 
-/// The environment's pure reward: `(achieved, desired)`, in this order.
-pub type Reward<'a> = &'a dyn Fn(&[f32], &[f32]) -> f32;
-
 /// A buffer and the share of a batch that is to come from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
@@ -66,8 +63,15 @@ impl Batch {
         self.reward.len()
     }
 
-    /// Draws every row anew. `false`, and nothing done, where all sources are empty.
-    pub fn fill(&mut self, sources: &[Source<'_>], relabel: Relabel, reward: Reward<'_>, rng: &mut impl Rng) -> bool {
+    /// Draws every row anew, without any allocation. `reward` takes `(achieved, desired)`. `false`, and nothing done,
+    /// where all sources are empty.
+    pub fn fill(
+        &mut self,
+        sources: &[Source<'_>],
+        relabel: Relabel,
+        reward: impl Fn(&[f32], &[f32]) -> f32,
+        rng: &mut impl Rng,
+    ) -> bool {
         let weight = |s: &Source<'_>| if s.buffer.transitions() == 0 { 0.0 } else { s.share.max(0.0) };
         let total: f64 = sources.iter().map(weight).sum();
         if total <= 0.0 {
@@ -81,7 +85,7 @@ impl Batch {
             while row < end {
                 // A source with weight holds transitions, so that this never fails to draw.
                 let Some(drawn) = source.buffer.draw(rng) else { break };
-                self.set(row, source.buffer, drawn, relabel, reward, rng);
+                self.set(row, source.buffer, drawn, relabel, &reward, rng);
                 row += 1;
             }
         }
@@ -94,7 +98,7 @@ impl Batch {
         buffer: &ReplayBuffer,
         drawn: Transition,
         relabel: Relabel,
-        reward: Reward<'_>,
+        reward: &impl Fn(&[f32], &[f32]) -> f32,
         rng: &mut impl Rng,
     ) {
         let before = buffer.frame(drawn.start + drawn.step);

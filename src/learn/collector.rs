@@ -121,18 +121,15 @@ impl Collector {
         fits
     }
 
-    /// The environments' reward.
-    pub(crate) fn reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
-        self.groups[0].workers[0].env.compute_reward(achieved, desired)
+    /// Acts as `agent` does now until the next call.
+    pub(crate) fn follow(&mut self, agent: &Agent) {
+        self.groups.iter_mut().for_each(|group| group.actor.refresh(agent));
     }
 
     /// Runs one episode in every environment. Episode seeds are `first_seed`, `first_seed + 1`, …
-    pub(crate) fn collect(&mut self, agent: &Agent, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
-        let run = |group: &mut Group| {
-            group.actor.refresh(agent);
-            group.run(how, first_seed)
-        };
+    pub(crate) fn collect(&mut self, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
         // The first error in the environments' order, whichever came first in time.
+        let run = |group: &mut Group| group.run(how, first_seed);
         let results: Vec<_> = self.groups.par_iter_mut().with_max_len(1).map(run).collect();
         results.into_iter().collect()
     }

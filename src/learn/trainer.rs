@@ -1,7 +1,8 @@
-//! Collects and learns in turns until a budget is spent.
+//! Collects and learns at once until a budget is spent.
 //!
-//! A cycle is one episode in every environment, then updates in proportion to the steps taken. The two phases follow
-//! one another and each uses all cores; what is learned depends on the seed alone, not on the number of threads.
+//! A cycle is one episode in every environment and, at the same time, updates in proportion to the steps of the cycle
+//! before. The actor that collects is therefore a cycle old. Neither half sees what the other changes until both are
+//! done: what is learned depends on the seed alone, not on the number of threads or on who waits for whom.
 
 use super::agent::Agent;
 use super::batch::{Batch, Source};
@@ -10,7 +11,7 @@ use super::ddpg::UpdateReport;
 use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::replay::{ReplayBuffer, ReplayError};
-use crate::env::{GoalEnv, Layout};
+use crate::env::{GoalEnv, Layout, RewardRule};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::ops::ControlFlow;
@@ -111,6 +112,7 @@ pub struct Trainer {
     still: ReplayBuffer,
     /// Real episodes and their share of every batch.
     real: Option<(ReplayBuffer, f64)>,
+    rule: RewardRule,
     batch: Batch,
     rng: Pcg64Mcg,
     envs: u64,
@@ -157,6 +159,7 @@ impl Trainer {
             moved: buffer(),
             still: buffer(),
             real: None,
+            rule: envs[0].reward_rule(),
             batch: Batch::new(expected, agent.hyper().batch),
             envs: envs.len() as u64,
             next_seed: rng.random(),
@@ -225,31 +228,44 @@ impl Trainer {
         }
     }
 
+    /// One episode in every environment, and meanwhile the updates that earlier ones have earned. Both need nothing of
+    /// one another, so that whichever ends first leaves its thread to the other.
     fn cycle(&mut self) -> Result<Progress, TrainError> {
-        let mut progress = Progress::default();
-        let begun = Instant::now();
-        let steps = self.collect(&mut progress)?;
-        progress.steps_per_s = steps as f64 / begun.elapsed().as_secs_f64();
-        if self.env_steps <= self.agent.hyper.warmup_steps {
-            return Ok(progress);
+        let how = self.exploration();
+        let first_seed = self.next_seed;
+        let due = self.owed_updates as u64;
+        self.owed_updates -= due as f64;
+        self.collector.follow(&self.agent);
+        let Self { agent, collector, moved, still, real, rule, batch, rng, .. } = self;
+        let sources = sources(&agent.hyper, moved, still, real.as_ref());
+        let ((collected, collect_s), (learning, learn_s)) = rayon::join(
+            || timed(|| collector.collect(how, first_seed)),
+            || timed(|| learn(agent, due, batch, &sources, *rule, rng)),
+        );
+        let mut progress = Progress { learning: learning?, ..Progress::default() };
+        collected?;
+        self.next_seed = first_seed.wrapping_add(self.envs);
+        self.updates += due;
+        let steps = self.store(&mut progress)?;
+        progress.steps_per_s = steps as f64 / collect_s;
+        progress.updates_per_s = due as f64 / learn_s;
+        if self.env_steps > self.agent.hyper.warmup_steps {
+            self.owed_updates += steps as f64 / self.agent.hyper.steps_per_update;
         }
-        self.owed_updates += steps as f64 / self.agent.hyper.steps_per_update;
-        let begun = Instant::now();
-        let made = self.learn(&mut progress)?;
-        progress.updates_per_s = if made == 0 { 0.0 } else { made as f64 / begun.elapsed().as_secs_f64() };
         Ok(progress)
     }
 
-    /// One episode in every environment, into the buffer and into the normaliser.
-    fn collect(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
+    fn exploration(&self) -> Exploration {
         let hyper = &self.agent.hyper;
         let untaught = self.agent.updates == 0 && self.env_steps < hyper.warmup_steps;
-        let how = match untaught {
+        match untaught {
             true => Exploration::Random,
             false => Exploration::Noisy { epsilon: hyper.epsilon, sigma: hyper.sigma },
-        };
-        self.collector.collect(&self.agent, how, self.next_seed)?;
-        self.next_seed = self.next_seed.wrapping_add(self.envs);
+        }
+    }
+
+    /// The collected episodes, into the buffers and into the normaliser; returns their steps.
+    fn store(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
         let mut steps = 0;
         for (episode, report) in self.collector.episodes() {
             if report.contact { &mut self.moved } else { &mut self.still }.push(episode)?;
@@ -268,41 +284,54 @@ impl Trainer {
         self.episodes += self.envs;
         Ok(steps)
     }
+}
 
-    /// The updates that are owed.
-    fn learn(&mut self, progress: &mut Progress) -> Result<u64, TrainError> {
-        let due = self.owed_updates as u64;
-        self.owed_updates -= due as f64;
-        let collector = &self.collector;
-        let reward = |achieved: &[f32], desired: &[f32]| collector.reward(achieved, desired);
-        let relabel = self.agent.hyper.relabel;
-        let weight = self.agent.hyper.moved_weight * self.moved.transitions() as f64;
-        let moved = weight / (weight + self.still.transitions() as f64);
-        let real = self.real.iter().map(|(buffer, share)| Source { buffer, share: *share });
-        let rest = 1.0 - self.real.as_ref().map_or(0.0, |(_, share)| *share);
-        let sources: Vec<Source<'_>> = real
-            .chain([
-                Source { buffer: &self.moved, share: rest * moved },
-                Source { buffer: &self.still, share: rest * (1.0 - moved) },
-            ])
-            .collect();
-        let mut sum = UpdateReport::default();
-        for _ in 0..due {
-            if !self.batch.fill(&sources, relabel, &reward, &mut self.rng) {
-                break;
-            }
-            let report = self.agent.update(&self.batch);
-            if !report.critic_loss.is_finite() {
-                return Err(TrainError::Diverged { updates: self.agent.updates });
-            }
-            sum.q_mean += report.q_mean / due as f32;
-            sum.critic_loss += report.critic_loss / due as f32;
-            sum.saturation += report.saturation / due as f32;
+/// What batches are drawn from, and how much of each.
+fn sources<'a>(
+    hyper: &Hyper,
+    moved: &'a ReplayBuffer,
+    still: &'a ReplayBuffer,
+    real: Option<&'a (ReplayBuffer, f64)>,
+) -> Vec<Source<'a>> {
+    let weight = hyper.moved_weight * moved.transitions() as f64;
+    let moved_share = weight / (weight + still.transitions() as f64);
+    let rest = 1.0 - real.map_or(0.0, |(_, share)| *share);
+    let real = real.map(|(buffer, share)| Source { buffer, share: *share });
+    let simulated = [(moved, moved_share), (still, 1.0 - moved_share)];
+    real.into_iter().chain(simulated.map(|(buffer, share)| Source { buffer, share: rest * share })).collect()
+}
+
+/// Makes the updates that are `due` and returns their means.
+fn learn(
+    agent: &mut Agent,
+    due: u64,
+    batch: &mut Batch,
+    sources: &[Source<'_>],
+    rule: RewardRule,
+    rng: &mut Pcg64Mcg,
+) -> Result<UpdateReport, TrainError> {
+    let relabel = agent.hyper.relabel;
+    let mut sum = UpdateReport::default();
+    for _ in 0..due {
+        if !batch.fill(sources, relabel, |achieved, desired| rule.compute(achieved, desired), rng) {
+            break;
         }
-        self.updates += due;
-        progress.learning = sum;
-        Ok(due)
+        let report = agent.update(batch);
+        if !report.critic_loss.is_finite() {
+            return Err(TrainError::Diverged { updates: agent.updates });
+        }
+        sum.q_mean += report.q_mean / due as f32;
+        sum.critic_loss += report.critic_loss / due as f32;
+        sum.saturation += report.saturation / due as f32;
     }
+    Ok(sum)
+}
+
+/// What `work` gives, and how long it took, s.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let begun = Instant::now();
+    let done = work();
+    (done, begun.elapsed().as_secs_f64())
 }
 
 /// Counts an episode into the normaliser, a step at a time, with goals substituted as often as they are in batches:

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
 use message::{Answer, Hello, Question};
 use process::Process;
 
@@ -196,9 +196,9 @@ impl GoalEnv for ChildEnv {
         Ok(())
     }
 
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
-        let squared: f32 = achieved.iter().zip(desired).map(|(a, d)| (a - d) * (a - d)).sum();
-        if squared.sqrt() <= self.hello.success_radius { 0.0 } else { -1.0 }
+    fn reward_rule(&self) -> RewardRule {
+        // The protocol counts the radius itself as a success.
+        RewardRule::Sparse { radius: f64::from(self.hello.success_radius).next_up() }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::env::{EnvError, GoalObservation, Outcome};
+use crate::env::{EnvError, GoalObservation, Outcome, RewardRule};
 use crate::learn::Agent;
 use crate::learn::replay::Trajectory;
 
@@ -59,8 +59,8 @@ impl GoalEnv for Halver {
         Ok(())
     }
 
-    fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
-        if (achieved[0] - desired[0]).abs() < 0.1 { 0.0 } else { -1.0 }
+    fn reward_rule(&self) -> RewardRule {
+        RewardRule::Sparse { radius: 0.1 }
     }
 }
 
