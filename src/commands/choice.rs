@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
+use hindsight::env::Layout;
 use hindsight::episode::reader::sha256_hex;
 use hindsight::learn::Agent;
 use hindsight::policy::{OnnxPolicy, PickExpert, Policy, PushExpert, RandomPolicy, SlideExpert, StillPolicy};
@@ -61,7 +62,14 @@ impl Choice {
     /// # Errors
     /// There is no such policy, or its file cannot be read.
     pub(super) fn find(asked: Option<&str>, task: TaskKind) -> Result<Self> {
-        let asked = asked.unwrap_or(task.name());
+        Self::named(asked.unwrap_or(task.name()))
+    }
+
+    /// Finds a policy by its name or file.
+    ///
+    /// # Errors
+    /// There is no such policy, or its file cannot be read.
+    pub(super) fn named(asked: &str) -> Result<Self> {
         match asked {
             "still" => return Ok(Self::Still),
             "random" => return Ok(Self::Random),
@@ -89,20 +97,26 @@ impl Choice {
     /// # Errors
     /// It is for something else, or no policy.
     pub(super) fn load(&self, task: &Task, seed: u64) -> Result<Box<dyn Policy>> {
+        Ok(match (self, task.kind) {
+            (Self::Expert, TaskKind::Push) => Box::new(PushExpert::default()),
+            (Self::Expert, TaskKind::Slide) => Box::new(SlideExpert::default()),
+            (Self::Expert, TaskKind::PickAndPlace) => Box::new(PickExpert::default()),
+            _ => self.load_for(task.layout(), task.kind.name(), seed)?,
+        })
+    }
+
+    /// Loads the policy for an environment of this layout and name.
+    ///
+    /// # Errors
+    /// It is for something else, or no policy.
+    pub(super) fn load_for(&self, layout: Layout, expected: &str, seed: u64) -> Result<Box<dyn Policy>> {
         Ok(match self {
             Self::Still => Box::new(StillPolicy),
             Self::Random => Box::new(RandomPolicy::new(seed)),
-            Self::Expert => match task.kind {
-                TaskKind::Push => Box::new(PushExpert::default()),
-                TaskKind::Slide => Box::new(SlideExpert::default()),
-                TaskKind::PickAndPlace => Box::new(PickExpert::default()),
-                TaskKind::Reach => bail!("the policy expert: expected a task with an object, found reach"),
-            },
+            Self::Expert => bail!("the policy expert: expected a task on an arm with an object, found {expected}"),
             Self::Model { name, bytes } => {
-                let policy =
-                    OnnxPolicy::from_bytes(bytes, task.layout()).with_context(|| format!("the policy {name}"))?;
-                if let Some(found) = policy.metadata("task").filter(|found| *found != task.kind.name()) {
-                    let expected = task.kind.name();
+                let policy = OnnxPolicy::from_bytes(bytes, layout).with_context(|| format!("the policy {name}"))?;
+                if let Some(found) = policy.metadata("task").filter(|found| *found != expected) {
                     bail!("the policy {name}: expected one trained for {expected}, found one for {found}");
                 }
                 Box::new(policy)

@@ -29,7 +29,7 @@ pub(super) fn conclude(
     let stopped = matches!(failure, Some(Failure::Stopped));
     let evaluation = Evaluation { episodes: results };
     tell(common, &evaluation, timing);
-    let mut report = object(common, task, &evaluation, begun, timing);
+    let mut report = object(common, task.name(), &evaluation, begun, timing);
     merge(&mut report, more);
     merge(&mut report, json!({ "stopped": stopped }));
     output::finish(common, &report);
@@ -71,7 +71,7 @@ pub(super) fn tell(common: &Common, evaluation: &Evaluation, timing: Option<(Loo
 /// The figures for scripts; null where there was no episode.
 pub(super) fn object(
     common: &Common,
-    task: TaskKind,
+    task: &str,
     evaluation: &Evaluation,
     begun: Instant,
     timing: Option<(LoopStats, LatencyStats)>,
@@ -79,7 +79,7 @@ pub(super) fn object(
     let any = !evaluation.episodes.is_empty();
     let distance = |q| any.then(|| evaluation.final_distance_m(q));
     let mut report = json!({
-        "task": task.name(),
+        "task": task,
         "episodes": evaluation.episodes.len(),
         "seed": common.seed,
         "success_rate": any.then(|| evaluation.success_rate()),
