@@ -2,11 +2,40 @@
 //! and seed but without relabelling it is not.
 
 use hindsight::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
+use hindsight::learn::batch::{Batch, Source};
 use hindsight::learn::evaluate::Evaluation;
-use hindsight::learn::{Actor, Budget, Hyper, Relabel, Trainer, evaluate};
+use hindsight::learn::replay::{ReplayBuffer, Trajectory};
+use hindsight::learn::{Actor, Budget, Hyper, Relabel, Strategy, Trainer, evaluate};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use std::alloc::{GlobalAlloc, Layout as Memory, System};
+use std::cell::Cell;
 use std::ops::ControlFlow;
+
+/// The system's allocator, which counts each thread's allocations: nothing else sees all of them.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: all that is asked for is passed on to the system's allocator unchanged; the counter is a constant-initialised
+// cell without a destructor, which allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps to `GlobalAlloc`'s contract, which is the system allocator's.
+        unsafe { System.alloc(memory) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, memory: Memory) {
+        // SAFETY: as in `alloc`.
+        unsafe { System.dealloc(pointer, memory) }
+    }
+}
 
 /// Distance at which the puck is where it should be.
 const RADIUS: f64 = 0.04;
@@ -135,4 +164,38 @@ fn the_same_seed_gives_the_same_bits_on_one_thread_and_on_two() {
     let one = train(1, 3);
     assert!(one == train(2, 3), "one and two threads differ");
     assert!(one.0 != train(1, 4).0, "the seed changes nothing");
+}
+
+#[test]
+fn drawing_a_batch_with_hindsight_allocates_nothing() {
+    let layout = pushers(1)[0].layout();
+    let mut env = Pusher::default();
+    let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
+    let mut buffer = ReplayBuffer::new(layout, 2_000, STEPS);
+    for seed in 0..40 {
+        let mut episode = Trajectory::new(layout, STEPS);
+        env.reset(seed, &mut seen).unwrap();
+        episode.begin(&seen).unwrap();
+        for _ in 0..STEPS {
+            env.step(&[0.3, -0.2], &mut seen, &mut outcome).unwrap();
+            episode.push(&outcome.applied, &seen).unwrap();
+        }
+        buffer.push(&episode).unwrap();
+    }
+    let (mut batch, mut rng) = (Batch::new(layout, 256), Pcg64Mcg::seed_from_u64(1));
+    let rule = env.reward_rule();
+    let before = ALLOCATIONS.get();
+    let mut relabelled = 0;
+    for strategy in [Strategy::Final, Strategy::Future, Strategy::Episode, Strategy::Random] {
+        for _ in 0..50 {
+            let source = [Source { buffer: &buffer, share: 1.0 }];
+            let relabel = Relabel { strategy, k: 4 };
+            assert!(batch.fill(&source, relabel, |achieved, desired| rule.compute(achieved, desired), &mut rng));
+            relabelled += batch.relabelled;
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(relabelled > 30_000, "{relabelled}");
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(ALLOCATIONS.get() - before, 1, "the counter does not count");
 }

@@ -83,29 +83,31 @@ impl Batch {
             sum += weight(source);
             let end = (rows as f64 * sum / total).round() as usize;
             while row < end {
-                // A source with weight holds transitions, so that this never fails to draw.
-                let Some(drawn) = source.buffer.draw(rng) else { break };
-                self.set(row, source.buffer, drawn, relabel, &reward, rng);
-                row += 1;
+                let mut block = [Drawn::default(); BLOCK];
+                let block = &mut block[..BLOCK.min(end - row)];
+                for drawn in &mut *block {
+                    // A source with weight holds transitions, so that this never fails to draw.
+                    let Some(transition) = source.buffer.draw(rng) else { return false };
+                    *drawn = substitute(source.buffer, transition, relabel, rng);
+                }
+                // Waits for all of the block's memory at once instead of for one row's after another's.
+                for drawn in &*block {
+                    source.buffer.touch(drawn.frame, 2);
+                    source.buffer.touch(drawn.goal.unwrap_or(drawn.frame), 1);
+                }
+                for &drawn in &*block {
+                    self.set(row, source.buffer, drawn, &reward);
+                    row += 1;
+                }
             }
         }
         true
     }
 
-    fn set(
-        &mut self,
-        row: usize,
-        buffer: &ReplayBuffer,
-        drawn: Transition,
-        relabel: Relabel,
-        reward: &impl Fn(&[f32], &[f32]) -> f32,
-        rng: &mut impl Rng,
-    ) {
-        let before = buffer.frame(drawn.start + drawn.step);
-        let after = buffer.frame(drawn.start + drawn.step + 1);
-        let goal = substitute(buffer, drawn, relabel, rng);
-        self.relabelled += usize::from(goal.is_some());
-        let goal = goal.unwrap_or(before.desired);
+    fn set(&mut self, row: usize, buffer: &ReplayBuffer, drawn: Drawn, reward: &impl Fn(&[f32], &[f32]) -> f32) {
+        let (before, after) = (buffer.frame(drawn.frame), buffer.frame(drawn.frame + 1));
+        self.relabelled += usize::from(drawn.goal.is_some());
+        let goal = drawn.goal.map_or(before.desired, |frame| buffer.frame(frame).achieved);
         let put = |to: &mut [f32], from: &[f32]| to[row * from.len()..(row + 1) * from.len()].copy_from_slice(from);
         put(&mut self.observation, before.observation);
         put(&mut self.achieved, before.achieved);
@@ -118,24 +120,29 @@ impl Batch {
     }
 }
 
-/// The goal put in place of the original one, with the probability that `relabel` says.
-fn substitute<'b>(
-    buffer: &'b ReplayBuffer,
-    drawn: Transition,
-    relabel: Relabel,
-    rng: &mut impl Rng,
-) -> Option<&'b [f32]> {
-    if !rng.random_bool(relabel.probability()) {
-        return None;
-    }
-    let frame = match relabel.strategy.goal_index(drawn.step, drawn.length, rng) {
-        Some(index) => drawn.start + index,
-        None => {
-            let other = buffer.draw(rng)?;
-            other.start + other.step + 1
+/// Rows that are drawn before the first of them is copied.
+const BLOCK: usize = 16;
+
+/// What a row is made of, as places in the buffer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Drawn {
+    /// The frame before the action.
+    frame: usize,
+    /// The frame whose achieved state is the goal, where one is substituted.
+    goal: Option<usize>,
+    /// Whether the next state is final for good.
+    terminated: bool,
+}
+
+/// Puts a goal in place of the original one, with the probability that `relabel` says.
+fn substitute(buffer: &ReplayBuffer, drawn: Transition, relabel: Relabel, rng: &mut impl Rng) -> Drawn {
+    let goal = rng.random_bool(relabel.probability()).then(|| {
+        match relabel.strategy.goal_index(drawn.step, drawn.length, rng) {
+            Some(index) => Some(drawn.start + index),
+            None => buffer.draw(rng).map(|other| other.start + other.step + 1),
         }
-    };
-    Some(buffer.frame(frame).achieved)
+    });
+    Drawn { frame: drawn.start + drawn.step, goal: goal.flatten(), terminated: drawn.terminated }
 }
 
 #[cfg(test)]
@@ -173,7 +180,7 @@ mod tests {
     fn draw(buffer: &ReplayBuffer, relabel: Relabel, rows: usize, seed: u64) -> Batch {
         let mut batch = Batch::new(LAYOUT, rows);
         let source = [Source { buffer, share: 1.0 }];
-        assert!(batch.fill(&source, relabel, &reward, &mut Pcg64Mcg::seed_from_u64(seed)));
+        assert!(batch.fill(&source, relabel, reward, &mut Pcg64Mcg::seed_from_u64(seed)));
         batch
     }
 
@@ -289,10 +296,10 @@ mod tests {
         ];
         let mut batch = Batch::new(LAYOUT, 256);
         let mut rng = Pcg64Mcg::seed_from_u64(0);
-        assert!(batch.fill(&sources, Relabel::default(), &reward, &mut rng));
+        assert!(batch.fill(&sources, Relabel::default(), reward, &mut rng));
         let from_real = (0..256).filter(|row| batch.observation[2 * row] == 0.0).count();
         assert_eq!(from_real, 64);
-        assert!(!batch.fill(&sources[..1], Relabel::default(), &reward, &mut rng));
+        assert!(!batch.fill(&sources[..1], Relabel::default(), reward, &mut rng));
     }
 
     #[test]
