@@ -190,4 +190,15 @@ mod tests {
             assert!(format!("{error:#}").contains(word), "{to}: {error:#}");
         }
     }
+    #[test]
+    fn the_plans_of_the_documentation_are_plans() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/paper");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let plans: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "toml")).collect();
+        assert!(plans.len() >= 3, "{plans:?}");
+        for file in plans {
+            let plan = Plan::from_toml(&std::fs::read_to_string(&file).unwrap());
+            assert!(plan.as_ref().is_ok_and(|plan| plan.seeds.len() >= 3), "{}: {plan:?}", file.display());
+        }
+    }
 }
