@@ -24,7 +24,8 @@ pub(super) struct Import {
     /// The policy's file; the learner's state goes beside it
     #[arg(long)]
     out: PathBuf,
-    /// How a single input is ordered; inputs named observation, achieved_goal and desired_goal need no order
+    /// How a single input is ordered (docs/import.md); inputs named observation, achieved_goal and desired_goal need no
+    /// order
     #[arg(long, value_enum)]
     input_order: Option<InputOrder>,
     /// Overwrite files of an earlier import

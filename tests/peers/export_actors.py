@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from stable_baselines3 import DDPG, SAC
 
-SIZES = {"achieved_goal": 3, "desired_goal": 3, "observation": 5}
-
-
 class Goals(gym.Env):
     """Sizes only; never stepped."""
 
-    observation_space = gym.spaces.Dict({k: gym.spaces.Box(-np.inf, np.inf, (n,)) for k, n in SIZES.items()})
-    action_space = gym.spaces.Box(-1, 1, (2,))
+    def __init__(self, sizes, actions):
+        self.observation_space = gym.spaces.Dict({k: gym.spaces.Box(-np.inf, np.inf, (n,)) for k, n in sizes.items()})
+        self.action_space = gym.spaces.Box(-1, 1, (actions,))
 
 
 class Rows(torch.nn.Module):
@@ -53,28 +51,31 @@ def enlarge(layers):
     return layers
 
 
-def main(folder):
+def export(folder, observation, actions, hidden):
+    """Writes both actors for observations and actions of these sizes, and 3 numbers of a goal."""
     folder.mkdir(parents=True, exist_ok=True)
-    kwargs = dict(policy="MultiInputPolicy", env=Goals(), seed=1, policy_kwargs={"net_arch": [8, 8]}, buffer_size=100)
+    # stable-baselines3 sorts the names: this is the order in which MultiInputPolicy joins them.
+    sizes = {"achieved_goal": 3, "desired_goal": 3, "observation": observation}
+    kwargs = dict(policy="MultiInputPolicy", env=Goals(sizes, actions), seed=1, policy_kwargs={"net_arch": hidden}, buffer_size=100)
     how = dict(opset_version=17, dynamo=False)
     ddpg = DDPG(**kwargs).policy.actor
-    rows = {k: torch.zeros(1, n) for k, n in SIZES.items()}
-    free = {name: {0: "N"} for name in [*SIZES, "action", "input"]}
+    rows = {k: torch.zeros(1, n) for k, n in sizes.items()}
+    free = {name: {0: "N"} for name in [*sizes, "action", "input"]}
     torch.onnx.export(
         Inputs(enlarge(ddpg.mu)), tuple(rows.values()), folder / "ddpg.onnx",
-        input_names=list(SIZES), output_names=["action"], dynamic_axes={k: free[k] for k in [*SIZES, "action"]}, **how,
+        input_names=list(sizes), output_names=["action"], dynamic_axes={k: free[k] for k in [*sizes, "action"]}, **how,
     )
     sac = SAC(**kwargs).policy.actor
     layers = enlarge(torch.nn.Sequential(*sac.latent_pi, sac.mu, torch.nn.Tanh()))
     torch.manual_seed(2)
-    mean, deviation = torch.randn(11), torch.rand(11) + 0.1
+    mean, deviation = torch.randn(6 + observation), torch.rand(6 + observation) + 0.1
     # A number that never varied: VecNormalize divides by sqrt(1e-8).
     deviation[6] = 1e-4
     torch.onnx.export(
-        Rows(layers, mean, deviation), torch.zeros(1, 11), folder / "sac.onnx",
+        Rows(layers, mean, deviation), torch.zeros(1, 6 + observation), folder / "sac.onnx",
         input_names=["input"], output_names=["action"], dynamic_axes={k: free[k] for k in ["input", "action"]}, **how,
     )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    export(Path(sys.argv[1]), observation=5, actions=2, hidden=[8, 8])
