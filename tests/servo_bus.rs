@@ -245,7 +245,7 @@ fn run(trouble: &Trouble) -> Run {
         result.ticks += 1;
         let (now_us, sent) = (handle.lock().time_us(), control.last().sent.position_rad.to_vec());
         // A servo that is powered again is held where it has sunk to: another goal, but no motion.
-        let brown_outs = control.arm().health().brown_outs;
+        let brown_outs = control.arm().servo_health().brown_outs;
         let powered_again = std::mem::replace(&mut result.brown_outs, brown_outs) != brown_outs;
         if let Some((then_us, before)) = last.replace((now_us, sent.clone())).filter(|_| !powered_again) {
             let dt_s = (now_us - then_us) as f64 * 1e-6;
@@ -256,7 +256,7 @@ fn run(trouble: &Trouble) -> Run {
         let speeds = device.world().joint_velocities().iter().map(|speed| speed.abs());
         result.speed_rad_s = speeds.fold(result.speed_rad_s, f64::max);
     }
-    let health = control.arm().health();
+    let health = control.arm().servo_health();
     (result.retries, result.stale) = (health.bus.retries, health.stale);
     // The cable is put back, the bus is sound again; then the power must be off.
     if control.abort().is_err() {

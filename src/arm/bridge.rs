@@ -5,7 +5,7 @@
 //! of one control period: the last reading is used again, with its old stamp, until the arm has been silent for too
 //! long.
 
-use super::{Arm, ArmError, Capabilities, Reading, error::excerpt};
+use super::{Arm, ArmError, Capabilities, Health, Reading, error::excerpt};
 use crate::clock::Clock;
 use crate::link::Link;
 use firmware_bridge::frame::{Decoder, FrameError, MAX_FRAME, encode};
@@ -354,6 +354,11 @@ impl<L: Link, C: Clock> Arm for BridgeArm<L, C> {
             self.obeyed()?;
         }
         Ok(JointCommand { position_rad: self.answer.sent_rad.clone() })
+    }
+
+    fn health(&self) -> Health {
+        let BridgeCounts { messages, lost, damaged, stale, .. } = self.counts;
+        Health { asked: messages, lost, damaged, stale, ..Health::default() }
     }
 
     fn clear_fault(&mut self) -> Result<(), ArmError> {

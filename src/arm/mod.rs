@@ -16,6 +16,7 @@ pub use error::ArmError;
 pub use servo_arm::{Kit, ServoArm, ServoArmOptions};
 
 use firmware_bridge::{JointCommand, JointLimits, JointState};
+use serde::Serialize;
 
 /// What a driver's arm can do.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,9 @@ pub trait Arm {
     /// See [`ArmError`].
     fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError>;
 
+    /// How arm and line have been since the connection.
+    fn health(&self) -> Health;
+
     /// Leaves a latched fault. Cuts the power, so an arm that hangs in the air must be supported or activated at once.
     ///
     /// # Errors
@@ -79,6 +83,10 @@ impl<A: Arm + ?Sized> Arm for Box<A> {
         (**self).write(command)
     }
 
+    fn health(&self) -> Health {
+        (**self).health()
+    }
+
     fn clear_fault(&mut self) -> Result<(), ArmError> {
         (**self).clear_fault()
     }
@@ -86,6 +94,23 @@ impl<A: Arm + ?Sized> Arm for Box<A> {
     fn deactivate(&mut self) -> Result<(), ArmError> {
         (**self).deactivate()
     }
+}
+
+/// What an arm and its line have been through since the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Answers that were waited for, or messages that came.
+    pub asked: u64,
+    /// Answers that did not come in time.
+    pub lost: u64,
+    /// Answers that came damaged.
+    pub damaged: u64,
+    /// Readings in which a measurement was an old one.
+    pub stale: u64,
+    /// Servos that had lost their power or stopped by themselves, and were powered again.
+    pub restarts: u64,
+    /// Hottest that a motor has been, °C; 0 where it is not known.
+    pub temperature_max_c: i32,
 }
 
 /// Joint state with the time of its measurement.

@@ -66,6 +66,10 @@ impl Arm for IdealArm {
         Ok(command.clone())
     }
 
+    fn health(&self) -> crate::arm::Health {
+        crate::arm::Health::default()
+    }
+
     fn clear_fault(&mut self) -> Result<(), ArmError> {
         self.deactivate()
     }

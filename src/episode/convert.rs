@@ -1,7 +1,8 @@
 //! Between the log's types and the wire's messages. Decoding fails on a wrong length; it never fills in.
 
-use super::wire::{End, Entry, Fault, Object, Start, Tick};
-use super::{EndReason, EpisodeEnd, EpisodeStart, FaultEvent, ObjectTrack};
+use super::wire::{Bus, End, Entry, Fault, Object, Start, Tick};
+use super::{BusHealth, EndReason, EpisodeEnd, EpisodeStart, FaultEvent, ObjectTrack};
+use crate::arm::Health;
 
 impl From<&EpisodeStart> for Start {
     fn from(start: &EpisodeStart) -> Self {
@@ -145,6 +146,20 @@ impl End {
             final_distance_m: self.final_distance_m,
             lost_ticks: self.lost_ticks,
         })
+    }
+}
+
+impl From<&BusHealth> for Bus {
+    fn from(bus: &BusHealth) -> Self {
+        let Health { asked, lost, damaged, stale, restarts, temperature_max_c } = bus.health;
+        Self { stamp_us: bus.stamp_us, asked, lost, damaged, stale, restarts, temperature_max_c }
+    }
+}
+
+impl Bus {
+    pub(super) fn into_health(self) -> BusHealth {
+        let Self { stamp_us, asked, lost, damaged, stale, restarts, temperature_max_c } = self;
+        BusHealth { stamp_us, health: Health { asked, lost, damaged, stale, restarts, temperature_max_c } }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a person wants to know of an episode before training on it: its figures, and what is wrong with it.
 
 use super::{Episode, Recovered, Tick};
+use crate::arm::Health;
 use crate::task::CONTACT_M;
 use firmware_bridge::JointLimits;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 const GAP_PERIODS: f64 = 1.5;
 /// How far outside a limit a goal may lie for rounding alone, rad.
 const LIMIT_TOLERANCE_RAD: f32 = 1e-4;
+/// Share of the arm's answers that did not come whole from which the line is doubtful.
+const BAD_ANSWERS_SHARE: f64 = 0.01;
 /// Share of steps with an action at its bound from which the action's scale is doubtful.
 const SATURATED_SHARE: f64 = 0.9;
 
@@ -106,6 +109,20 @@ pub fn findings(recovered: &Recovered, limits: &[JointLimits]) -> Vec<Finding> {
         }
         Some(_) => {}
     }
+    if let Some((first, last)) = recovered.bus.first().zip(recovered.bus.last()) {
+        let during = |of: fn(&Health) -> u64| of(&last.health).saturating_sub(of(&first.health));
+        let [lost, damaged] = [during(|health| health.lost), during(|health| health.damaged)];
+        let [asked, restarts] = [during(|health| health.asked), during(|health| health.restarts)];
+        if (lost + damaged) as f64 > BAD_ANSWERS_SHARE * asked as f64 {
+            add(
+                Notice,
+                format!("of {asked} answers of the arm {lost} were lost and {damaged} damaged; check its cable"),
+            );
+        }
+        if restarts > 0 {
+            add(Wrong, format!("servos lost their power and were powered again: {restarts} times; check the supply"));
+        }
+    }
     for fault in &episode.faults {
         add(Wrong, format!("fault while recording: {}", fault.what));
     }
@@ -165,7 +182,7 @@ mod tests {
         for tick in &mut episode.ticks {
             tick.requested_action = [0.5; 4];
         }
-        Recovered { episode, attachments: Vec::new(), damage: None, sha256: String::new() }
+        Recovered { episode, attachments: Vec::new(), bus: Vec::new(), damage: None, sha256: String::new() }
     }
 
     fn told(recovered: &Recovered, limits: &[JointLimits]) -> Vec<(Severity, String)> {

@@ -23,6 +23,7 @@ mod schema;
 pub mod wire;
 pub mod writer;
 
+use crate::arm::Health;
 use firmware_bridge::{JointState, PerJoint};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -135,6 +136,16 @@ pub struct ObjectTrack {
     pub angular_velocity_rad_s: [f64; 3],
     /// Age of the measurement at the tick, µs.
     pub age_us: u32,
+}
+
+/// How the arm and its line were at some time of an episode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BusHealth {
+    /// Host's clock, µs.
+    pub stamp_us: u64,
+    /// Counted from the connection on.
+    #[serde(flatten)]
+    pub health: Health,
 }
 
 /// Something that went wrong while an episode ran.

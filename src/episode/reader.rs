@@ -5,7 +5,7 @@ pub use super::scan::{Damage, DamageKind};
 use super::decode;
 use super::scan::{Item, scan};
 use super::wire::{self, Topic};
-use super::{Attachment, Episode, EpisodeEnd, EpisodeStart, Tick};
+use super::{Attachment, BusHealth, Episode, EpisodeEnd, EpisodeStart, Tick};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -24,6 +24,8 @@ pub struct Recovered {
     pub episode: Episode,
     /// Files kept within the episode's.
     pub attachments: Vec<Attachment>,
+    /// How arm and line were, in order.
+    pub bus: Vec<BusHealth>,
     /// Where the file stops making sense; `None` if it is whole. What was read before is right.
     pub damage: Option<Damage>,
     /// SHA-256 of the file's bytes, lower-case hexadecimal.
@@ -109,7 +111,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
     let mut parts = Parts::default();
     let damage = parse_with(path, bytes, |item| parts.take(item))?;
     let sha256 = sha256_hex(bytes);
-    let Parts { start: Some(start), attachments, ticks, faults, end } = parts else {
+    let Parts { start: Some(start), attachments, ticks, bus, faults, end } = parts else {
         return Err(match damage {
             Some(damage) => ReadError::NothingWhole { path: path.to_owned(), damage },
             None => ReadError::NotAnEpisode(path.to_owned()),
@@ -118,7 +120,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Recovered, ReadError> {
     if start.metadata.contains_key(SOURCE_KEY) {
         return Err(ReadError::Derived(path.to_owned()));
     }
-    Ok(Recovered { episode: Episode { start, ticks, faults, end }, attachments, damage, sha256 })
+    Ok(Recovered { episode: Episode { start, ticks, faults, end }, attachments, bus, damage, sha256 })
 }
 
 /// Checks the magic and scans the rest.
@@ -150,6 +152,7 @@ struct Parts {
     start: Option<EpisodeStart>,
     attachments: Vec<Attachment>,
     ticks: Vec<Tick>,
+    bus: Vec<BusHealth>,
     faults: Vec<super::FaultEvent>,
     end: Option<EpisodeEnd>,
 }
@@ -186,6 +189,7 @@ impl Parts {
                 }
                 self.ticks.push(tick);
             }
+            Topic::Bus => self.bus.push(wire::decode::<wire::Bus>(topic, bytes).ok_or(Corrupt)?.into_health()),
             Topic::Fault => {
                 self.faults.push(wire::decode::<wire::Fault>(topic, bytes).ok_or(Corrupt)?.into_fault());
             }
@@ -201,6 +205,7 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arm::Health;
     use crate::episode::tests::sample;
     use crate::episode::writer::EpisodeFile;
     use crate::episode::{EndReason, FaultEvent};
@@ -259,6 +264,21 @@ mod tests {
         let recovered = parsed(&bytes).unwrap();
         assert_eq!((recovered.episode, recovered.damage), (episode, None));
         assert_eq!(recovered.sha256, sha256_hex(&bytes));
+    }
+
+    #[test]
+    fn how_the_line_was_comes_back_between_the_ticks() {
+        let (episode, sink) = (sample(1, 5), Shared::default());
+        let health = Health { asked: 700, lost: 3, damaged: 1, stale: 2, restarts: 1, temperature_max_c: 41 };
+        let bus = BusHealth { stamp_us: 5_010_000, health };
+        let mut file =
+            EpisodeFile::over(Path::new("test"), Box::new(sink.clone()), &episode.start, &Topic::RECORDED).unwrap();
+        file.tick(&episode.ticks[0]).unwrap();
+        file.bus(&bus).unwrap();
+        episode.ticks[1..].iter().try_for_each(|tick| file.tick(tick)).unwrap();
+        file.finish(episode.end.as_ref()).unwrap();
+        let recovered = parsed(&sink.0.lock().unwrap()).unwrap();
+        assert_eq!((recovered.bus, recovered.episode), (vec![bus], episode));
     }
 
     #[test]

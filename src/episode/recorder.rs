@@ -7,7 +7,7 @@
 
 use super::wire::Topic;
 use super::writer::{EpisodeFile, WriteError, create_new};
-use super::{Attachment, EndReason, EpisodeEnd, EpisodeStart, FaultEvent, Tick};
+use super::{Attachment, BusHealth, EndReason, EpisodeEnd, EpisodeStart, FaultEvent, Tick};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -80,6 +80,7 @@ enum Sink {
 #[expect(clippy::large_enum_variant, reason = "boxing a tick would allocate on the control thread")]
 enum Entry {
     Tick(Tick),
+    Bus(BusHealth),
     Fault(FaultEvent),
     End(EpisodeEnd),
 }
@@ -165,6 +166,19 @@ impl Recorder {
         Ok(())
     }
 
+    /// Notes how arm and line are. Never waits when the pace is [`Pace::Threaded`]; where the disk is behind, nothing is
+    /// noted: the ticks tell of that.
+    pub fn bus(&mut self, bus: BusHealth) {
+        match &mut self.sink {
+            Sink::Inline { file, error } => {
+                if let Some(Err(failure)) = file.as_mut().map(|open| open.bus(&bus)) {
+                    (*file, *error) = (None, Some(failure));
+                }
+            }
+            Sink::Threaded { entries, .. } => drop(entries.try_send(Entry::Bus(bus))),
+        }
+    }
+
     /// Notes that something went wrong. Not for every tick: it may wait for the disk.
     ///
     /// # Errors
@@ -214,6 +228,7 @@ fn write(mut file: EpisodeFile, queue: &Receiver<Entry>) -> Result<(), WriteErro
     loop {
         match queue.try_recv() {
             Ok(Entry::Tick(tick)) => file.tick(&tick)?,
+            Ok(Entry::Bus(bus)) => file.bus(&bus)?,
             Ok(Entry::Fault(fault)) => file.fault(&fault)?,
             Ok(Entry::End(end)) => return file.finish(Some(&end)),
             Err(TryRecvError::Disconnected) => return file.finish(None),

@@ -135,6 +135,8 @@ mod tests {
         check(Topic::Tick, &|out| wire::encode(Topic::Tick, &tick, out));
         check(Topic::Start, &|out| wire::encode(Topic::Start, &start, out));
         check(Topic::End, &|out| wire::encode(Topic::End, &end, out));
+        let bus = wire::Bus { stamp_us: 1, asked: 1, lost: 1, damaged: 1, stale: 1, restarts: 1, temperature_max_c: 1 };
+        check(Topic::Bus, &|out| wire::encode(Topic::Bus, &bus, out));
         let fault = wire::Fault { stamp_us: 1, what: "x".into() };
         check(Topic::Fault, &|out| wire::encode(Topic::Fault, &fault, out));
     }

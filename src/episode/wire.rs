@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `/episode/start` | `hindsight.v1.EpisodeStart` | first message, once |
 //! | `/tick` | `hindsight.v1.Tick` | every control period; `index` counts from 0 without gaps |
+//! | `/bus` | `hindsight.v1.BusHealth` | every second, and before the end |
 //! | `/fault` | `hindsight.v1.FaultEvent` | when something went wrong |
 //! | `/episode/end` | `hindsight.v1.EpisodeEnd` | last message, once; missing if the recording was cut off |
 //! | `/transition` | `hindsight.v1.Transition` | only in derived files, instead of ticks; see [`super::relabel`] |
@@ -41,6 +42,8 @@ pub enum Topic {
     Start,
     /// `/tick`
     Tick,
+    /// `/bus`
+    Bus,
     /// `/fault`
     Fault,
     /// `/episode/end`
@@ -51,7 +54,7 @@ pub enum Topic {
 
 impl Topic {
     /// The topics of a recorded episode.
-    pub const RECORDED: [Self; 4] = [Self::Start, Self::Tick, Self::Fault, Self::End];
+    pub const RECORDED: [Self; 5] = [Self::Start, Self::Tick, Self::Fault, Self::End, Self::Bus];
     /// The topics of a derived file.
     pub const DERIVED: [Self; 3] = [Self::Start, Self::Transition, Self::End];
 
@@ -60,6 +63,7 @@ impl Topic {
         match self {
             Self::Start => "/episode/start",
             Self::Tick => "/tick",
+            Self::Bus => "/bus",
             Self::Fault => "/fault",
             Self::End => "/episode/end",
             Self::Transition => "/transition",
@@ -68,7 +72,7 @@ impl Topic {
 
     /// The topic of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Start, Self::Tick, Self::Fault, Self::End, Self::Transition]
+        [Self::Start, Self::Tick, Self::Bus, Self::Fault, Self::End, Self::Transition]
             .into_iter()
             .find(|topic| topic.name() == name)
     }
@@ -78,6 +82,7 @@ impl Topic {
         match self {
             Self::Start => ("EpisodeStart", Start::FIELDS),
             Self::Tick => ("Tick", Tick::FIELDS),
+            Self::Bus => ("BusHealth", Bus::FIELDS),
             Self::Fault => ("FaultEvent", Fault::FIELDS),
             Self::End => ("EpisodeEnd", End::FIELDS),
             Self::Transition => ("Transition", Transition::FIELDS),
@@ -104,6 +109,7 @@ const DOUBLES: Kind = (1, REPEATED, "");
 const FLOAT: Kind = (2, OPTIONAL, "");
 const FLOATS: Kind = (2, REPEATED, "");
 const U64: Kind = (4, OPTIONAL, "");
+const I32: Kind = (5, OPTIONAL, "");
 pub(super) const FIXED32: Kind = (7, OPTIONAL, "");
 const BOOL: Kind = (8, OPTIONAL, "");
 const STRING: Kind = (9, OPTIONAL, "");
@@ -187,6 +193,19 @@ message! {
         16 reading_age_us: u32, (uint32) U32;
         17 object: Option<Object>, (message, optional) OBJECT;
         18 interventions: u32, (uint32) U32;
+    }
+}
+
+message! {
+    /// `hindsight.v1.BusHealth`: what arm and line have been through since the connection, see [`crate::arm::Health`].
+    Bus {
+        1 stamp_us: u64, (uint64) U64;
+        2 asked: u64, (uint64) U64;
+        3 lost: u64, (uint64) U64;
+        4 damaged: u64, (uint64) U64;
+        5 stale: u64, (uint64) U64;
+        6 restarts: u64, (uint64) U64;
+        7 temperature_max_c: i32, (int32) I32;
     }
 }
 

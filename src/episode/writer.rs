@@ -1,7 +1,7 @@
 //! Fills one episode file, on whatever thread it is called.
 
 use super::wire::{self, Topic};
-use super::{Attachment, EpisodeEnd, EpisodeStart, FaultEvent, Tick, schema};
+use super::{Attachment, BusHealth, EpisodeEnd, EpisodeStart, FaultEvent, Tick, schema};
 use mcap::records::MessageHeader;
 use mcap::write::NoSeek;
 use mcap::{McapError, WriteOptions, Writer};
@@ -161,6 +161,14 @@ impl EpisodeFile {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Writes how arm and line are, with the ticks around it.
+    ///
+    /// # Errors
+    /// See [`WriteError::Write`].
+    pub fn bus(&mut self, bus: &BusHealth) -> Result<(), WriteError> {
+        self.message(Topic::Bus, bus.stamp_us, &wire::Bus::from(bus))
     }
 
     /// Writes a fault, at once.

@@ -24,7 +24,7 @@ use super::bus::{Bus, BusCounts, BusError};
 pub use super::calibration::JOINTS;
 use super::koch::KOCH;
 use super::so101::SO101;
-use super::{Arm, ArmError, Calibration, Capabilities, Reading};
+use super::{Arm, ArmError, Calibration, Capabilities, Health, Reading};
 use crate::clock::Clock;
 use crate::link::Link;
 use firmware_bridge::{JointCommand, JointLimits};
@@ -159,7 +159,7 @@ impl<L: Link, C: Clock> ServoArm<L, C> {
     }
 
     /// What the servos have been through.
-    pub fn health(&self) -> ServoHealth {
+    pub fn servo_health(&self) -> ServoHealth {
         let servos = lock(&self.servos);
         ServoHealth { bus: servos.bus.counts(), ..servos.health }
     }
@@ -220,6 +220,12 @@ impl<L: Link, C: Clock> Arm for ServoArm<L, C> {
 
     fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError> {
         lock(&self.servos).write(command)
+    }
+
+    fn health(&self) -> Health {
+        let ServoHealth { bus, stale, brown_outs, halts, temperature_max_c, .. } = self.servo_health();
+        let BusCounts { asked, lost, damaged, .. } = bus;
+        Health { asked, lost, damaged, stale, restarts: brown_outs + halts, temperature_max_c }
     }
 
     fn clear_fault(&mut self) -> Result<(), ArmError> {

@@ -32,12 +32,17 @@ impl Recover {
         let mut file = EpisodeFile::create(&self.out, &episode.start, &Topic::RECORDED)?;
         recovered.attachments.iter().try_for_each(|attachment| file.attach(attachment))?;
         let mut faults = episode.faults.iter().peekable();
+        let mut bus = recovered.bus.iter().peekable();
         for tick in &episode.ticks {
             while let Some(fault) = faults.next_if(|fault| fault.stamp_us <= tick.stamp_us) {
                 file.fault(fault)?;
             }
             file.tick(tick)?;
+            while let Some(bus) = bus.next_if(|bus| bus.stamp_us <= tick.stamp_us) {
+                file.bus(bus)?;
+            }
         }
+        bus.try_for_each(|bus| file.bus(bus))?;
         faults.try_for_each(|fault| file.fault(fault))?;
         file.finish(episode.end.as_ref())?;
         let ticks = episode.ticks.len();

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use hindsight::arm::Health;
 use hindsight::episode::inspect::Figures;
-use hindsight::episode::{Attachment, Episode, read};
+use hindsight::episode::{Attachment, BusHealth, Episode, read};
 use hindsight::kinematics::Kinematics;
 use hindsight::safety::Interventions;
 use hindsight::task::goal_distance_m;
@@ -43,6 +44,18 @@ impl Show {
         for Attachment { name, media_type, bytes } in &recovered.attachments {
             output::say(common, &format!("attached: {name}, {media_type}, {} bytes", bytes.len()));
         }
+        if let Some(BusHealth { health, .. }) = recovered.bus.last() {
+            let Health { asked, lost, damaged, stale, restarts, temperature_max_c } = health;
+            let hottest =
+                if *temperature_max_c > 0 { format!(", at most {temperature_max_c} °C") } else { String::new() };
+            output::say(
+                common,
+                &format!(
+                    "arm: {asked} answers asked for, {lost} lost, {damaged} damaged; {stale} old measurements, \
+                     {restarts} restarts{hottest}"
+                ),
+            );
+        }
         if let Some(out) = &self.out {
             draw(out, episode)
                 .with_context(|| format!("cannot draw {}; check the folder's rights and free space", out.display()))?;
@@ -53,6 +66,7 @@ impl Show {
             &json!({
                 "start": episode.start,
                 "attachments": recovered.attachments.iter().map(|attached| &attached.name).collect::<Vec<_>>(),
+                "bus": recovered.bus,
                 "figures": figures,
                 "faults": episode.faults,
                 "end": episode.end,

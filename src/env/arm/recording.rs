@@ -6,9 +6,12 @@ use crate::clock::Clock;
 use crate::env::EnvError;
 use crate::env::scene::Scene;
 use crate::episode::recorder::Recording;
-use crate::episode::{self, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
+use crate::episode::{self, BusHealth, EndReason, EpisodeEnd, EpisodeStart, ObjectTrack, Recorder};
 use crate::task::goal_distance_m;
 use crate::tracker::Tracker;
+
+/// Ticks between two notes of how arm and line are: 1 s.
+const HEALTH_TICKS: u64 = 125;
 
 impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     /// What the log of the episode that [`GoalEnv::reset`](crate::env::GoalEnv::reset) has just begun starts with. The
@@ -43,6 +46,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         self.row.stamp_us = stamp_us;
         // An overrun or a write error is told by `finish`.
         let _ = recorder.record(self.row.clone());
+        recorder.bus(BusHealth { stamp_us, health: self.control.arm().health() });
         let end = EpisodeEnd {
             reason,
             stamp_us,
@@ -92,6 +96,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         row.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
         row.interventions = u32::from(tick.plan.interventions.bits());
         recorder.record(row.clone()).map_err(EnvError::new)?;
+        if row.index.is_multiple_of(HEALTH_TICKS) {
+            recorder.bus(BusHealth { stamp_us: row.stamp_us, health: self.control.arm().health() });
+        }
         row.index += 1;
         Ok(())
     }
