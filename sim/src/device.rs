@@ -47,6 +47,11 @@ pub trait FarEnd {
     /// Virtual time, µs since the start.
     fn time_us(&self) -> u64;
 
+    /// How long the answers that were read last have been held back, µs, besides the line's own time; asked once.
+    fn delay_us(&mut self) -> u64 {
+        0
+    }
+
     /// Speed of the line, bit/s, with 10 bits a byte; `None` if bytes take no time.
     fn bit_rate(&self) -> Option<u32> {
         None

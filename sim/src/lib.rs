@@ -12,6 +12,7 @@ pub mod line;
 pub mod model;
 mod pace;
 pub mod params;
+mod reach;
 pub mod servo;
 pub mod world;
 
@@ -20,4 +21,5 @@ pub use device::{Device, FarEnd};
 pub use line::{Line, LineError, LineReport};
 pub use model::{ArmModel, ModelError};
 pub use params::{ObjectShape, ParamsError, Prop, Ranges, SimParams};
+pub use reach::Reach;
 pub use world::{ObjectPose, STEP_US, SimError, World};

@@ -75,6 +75,11 @@ impl Wire {
         self.free_us
     }
 
+    /// Lets the wire be silent for `time_us`.
+    fn hold(&mut self, time_us: u64, now_us: u64) {
+        self.free_us = self.free_us.max(now_us) + time_us;
+    }
+
     /// Time until something arrives at the host, µs.
     fn left_us(&self, now_us: u64) -> u64 {
         self.under_way.front().map_or(u64::MAX, |(arrived_us, _)| arrived_us.saturating_sub(now_us))
@@ -174,6 +179,7 @@ impl Line {
                 if count == 0 {
                     break;
                 }
+                wire.hold(device.delay_us(), now_us());
                 let arrived_us = wire.carry(count, now_us());
                 wire.under_way.push_back((arrived_us, buf[..count].to_vec()));
             }

@@ -3,6 +3,7 @@
 //! The URDF is held to a strict subset, so that nothing in it is silently ignored: one chain of revolute joints in
 //! file order, one fixed joint that marks the fingertip, boxes, cylinders, spheres and capsules.
 
+use crate::reach::Reach;
 use firmware_bridge::{JointLimits, MAX_JOINTS};
 use nalgebra::{Isometry3, Matrix3, Point3, Translation3, Unit, UnitQuaternion, Vector3};
 use urdf_rs::{Geometry, JointType};
@@ -22,6 +23,8 @@ pub struct ArmModel {
     pub tip: Isometry3<f64>,
     /// Index of the joint that moves the link on which the fingertip lies (the wrist's roll, not the jaw).
     pub tip_joint: usize,
+    /// Where the fingertip may go.
+    pub reach: Reach,
 }
 
 /// One joint and the link that it moves.
@@ -108,6 +111,8 @@ pub enum ModelError {
 
 /// The SO-101's description, embedded so that the program needs no file beside it.
 const SO101_URDF: &str = include_str!("../../models/arms/so101.urdf");
+/// The Koch's.
+const KOCH_URDF: &str = include_str!("../../models/arms/koch.urdf");
 
 impl ArmModel {
     /// The SO-101: six STS3215 servos; source in `models/arms/so101.urdf`.
@@ -118,7 +123,15 @@ impl ArmModel {
         Self::from_urdf(SO101_URDF)
     }
 
-    /// Reads an arm from the text of a URDF.
+    /// The Koch v1.1: two XL430 and four XL330 servos; source in `models/arms/koch.urdf`.
+    ///
+    /// # Errors
+    /// As [`ArmModel::so101`].
+    pub fn koch() -> Result<Self, ModelError> {
+        Ok(Self { reach: Reach::KOCH, ..Self::from_urdf(KOCH_URDF)? })
+    }
+
+    /// Reads an arm from the text of a URDF; its reach is taken to be the SO-101's.
     ///
     /// # Errors
     /// See [`ModelError`]: the text is no URDF, or describes something other than a serial chain of revolute
@@ -169,7 +182,7 @@ impl ArmModel {
         if !(2..=MAX_JOINTS).contains(&joints.len()) {
             return Err(ModelError::JointCount(joints.len()));
         }
-        let model = Self { name: robot.name, base, joints, tip, tip_joint };
+        let model = Self { name: robot.name, base, joints, tip, tip_joint, reach: Reach::SO101 };
         model.check_base_frame()?;
         Ok(model)
     }

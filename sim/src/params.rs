@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimParams {
-    /// What all motors share.
+    /// What all motors share that are not told of in `servos`.
     pub motor: MotorParams,
     /// One servo a joint, in the order of the arm's joints.
     pub servos: Vec<ServoParams>,
@@ -68,6 +68,9 @@ pub struct ServoParams {
     pub backlash_rad: f64,
     /// Dry friction of the joint, N·m. Default 0.052; makes the joint rest within ± friction / stiffness.
     pub friction_nm: f64,
+    /// The servo's motor, where it is another than the arm's others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub motor: Option<MotorParams>,
 }
 
 /// Duty per unit of position gain and radian of error, of a Feetech STS3215: its control law is about
@@ -185,6 +188,16 @@ struct PropFile {
 /// The SO-101's parameters, embedded so that the program needs no file beside it.
 const SO101_TOML: &str = include_str!("../../models/arms/so101.toml");
 
+/// The Koch's.
+const KOCH_TOML: &str = include_str!("../../models/arms/koch.toml");
+
+/// The layout of a file without ranges.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NominalFile {
+    nominal: SimParams,
+}
+
 impl SimParams {
     /// The nominal SO-101 of `models/arms/so101.toml`.
     ///
@@ -200,6 +213,16 @@ impl SimParams {
     /// As [`SimParams::so101`].
     pub fn so101_with(prop: Prop) -> Result<Self, ParamsError> {
         Ok(parse(SO101_TOML)?.with(prop).0)
+    }
+
+    /// The nominal Koch v1.1 of `models/arms/koch.toml`.
+    ///
+    /// # Errors
+    /// As [`SimParams::so101`].
+    pub fn koch() -> Result<Self, ParamsError> {
+        let file: NominalFile = toml::from_str(KOCH_TOML)?;
+        file.nominal.check()?;
+        Ok(file.nominal)
     }
 
     /// Reads the `nominal` table of a parameter file; the layout is that of `models/arms/so101.toml`.
@@ -231,7 +254,13 @@ impl SimParams {
 
     /// Stiffness of each joint's servo below saturation, N·m/rad: what a host needs for gravity feed-forward.
     pub fn kp_nm_per_rad(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
-        self.servos.iter().map(|s| DUTY_PER_GAIN_RAD * s.p_gain * s.voltage * self.motor.stall_torque_nm)
+        let stall_nm = |s: &ServoParams| s.motor.as_ref().unwrap_or(&self.motor).stall_torque_nm;
+        self.servos.iter().map(move |s| DUTY_PER_GAIN_RAD * s.p_gain * s.voltage * stall_nm(s))
+    }
+
+    /// The motor of servo number `index`.
+    pub fn motor_of(&self, index: usize) -> &MotorParams {
+        self.servos.get(index).and_then(|servo| servo.motor.as_ref()).unwrap_or(&self.motor)
     }
 
     /// Checks every number.
@@ -239,9 +268,11 @@ impl SimParams {
     /// # Errors
     /// [`ParamsError::Value`] for the first number that cannot be simulated.
     pub fn check(&self) -> Result<(), ParamsError> {
-        positive("motor.stall_torque_nm", self.motor.stall_torque_nm)?;
-        positive("motor.free_speed_rad_s", self.motor.free_speed_rad_s)?;
-        positive("motor.armature_kgm2", self.motor.armature_kgm2)?;
+        for motor in self.servos.iter().filter_map(|servo| servo.motor.as_ref()).chain([&self.motor]) {
+            positive("motor.stall_torque_nm", motor.stall_torque_nm)?;
+            positive("motor.free_speed_rad_s", motor.free_speed_rad_s)?;
+            positive("motor.armature_kgm2", motor.armature_kgm2)?;
+        }
         for servo in &self.servos {
             positive("servos.p_gain", servo.p_gain)?;
             positive("servos.voltage", servo.voltage)?;

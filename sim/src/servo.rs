@@ -16,7 +16,12 @@ pub const COUNTS_PER_TURN: f64 = 4096.0;
 #[derive(Debug, Clone)]
 pub(crate) struct Servo {
     duty_per_count: f64,
+    /// Duty that an error of a radian adds in a second, and that 1 rad/s takes away.
+    integral: f64,
+    derivative: f64,
     duty_limit: f64,
+    /// Duty that the error has added so far.
+    summed: f64,
     /// Torque at standstill a unit of duty, N·m.
     stall_nm: f64,
     /// Back-EMF, N·m·s/rad.
@@ -46,7 +51,10 @@ impl Servo {
     pub(crate) fn new(motor: &MotorParams, servo: &ServoParams) -> Self {
         Self {
             duty_per_count: duty_per_count(servo.p_gain),
+            integral: 0.0,
+            derivative: 0.0,
             duty_limit: servo.duty_limit,
+            summed: 0.0,
             stall_nm: motor.stall_torque_nm * servo.voltage,
             damping: motor.stall_torque_nm / motor.free_speed_rad_s,
             half_play_rad: servo.backlash_rad / 2.0,
@@ -56,21 +64,25 @@ impl Servo {
         }
     }
 
-    /// Sets another position gain and another largest duty.
-    pub(crate) fn set(&mut self, p_gain: f64, duty_limit: f64) {
+    /// Sets other gains and another largest duty.
+    pub(crate) fn set(&mut self, p_gain: f64, integral: f64, derivative: f64, duty_limit: f64) {
         (self.duty_per_count, self.duty_limit) = (duty_per_count(p_gain), duty_limit);
+        (self.integral, self.derivative) = (integral, derivative);
     }
 
     /// Advances the shaft by `dt_s` with the joint at `joint_rad` turning at `speed_rad_s`, and returns what the joint
     /// feels. Without a goal the power is off.
     pub(crate) fn step(&mut self, goal_counts: Option<f64>, joint_rad: f64, speed_rad_s: f64, dt_s: f64) -> Drive {
         let Some(goal) = goal_counts else {
-            self.duty = 0.0;
+            (self.duty, self.summed) = (0.0, 0.0);
             self.engaged = true;
             return COASTING;
         };
         let error = goal - counts(joint_rad + self.gap_rad);
-        self.duty = (self.duty_per_count * error).clamp(-self.duty_limit, self.duty_limit);
+        let (limit, brake) = (self.duty_limit, self.derivative * speed_rad_s);
+        // No more is summed up than the motor can do.
+        self.summed = (self.summed + self.integral * angle_rad(error) * dt_s).clamp(-limit, limit);
+        self.duty = (self.duty_per_count * error + self.summed - brake).clamp(-limit, limit);
         let torque_nm = self.stall_nm * self.duty;
         // The shaft's speed relative to the joint if nothing held it back.
         let lead = torque_nm / self.damping - speed_rad_s;

@@ -107,6 +107,14 @@ impl<L: Link, C: Clock> Bus<L, C> {
         (self.protocol, self.decoder) = (protocol, Decoder::new(protocol));
     }
 
+    /// Goes on at another speed of the line, bit/s.
+    ///
+    /// # Errors
+    /// [`BusError::Link`].
+    pub fn set_bit_rate(&mut self, bit_rate: u32) -> Result<(), BusError> {
+        self.link.set_bit_rate(bit_rate).map_err(link)
+    }
+
     /// Which language is spoken.
     pub fn protocol(&self) -> Protocol {
         self.protocol

@@ -23,6 +23,10 @@ const XL330: Servo = Servo {
 /// Position goes on over the end of a turn. In the mode for a single turn no homing offset beyond ±90° is obeyed.
 const EXTENDED_POSITION: (Register, i32) = (table::OPERATING_MODE, 4);
 
+/// As delivered the forearm's weight bends it by 5°; gains as LeRobot's.
+const ELBOW: &[(Register, i32)] =
+    &[EXTENDED_POSITION, (table::POSITION_P_GAIN, 1500), (table::POSITION_I_GAIN, 0), (table::POSITION_D_GAIN, 600)];
+
 /// The gripper closes with no more than half of its motor's current at standstill, so that it can squeeze for long: mode
 /// 5 limits the current, which LeRobot chooses as well.
 const SPARED: &[(Register, i32)] = &[(table::OPERATING_MODE, 5), (table::GOAL_CURRENT, 700)];
@@ -32,7 +36,7 @@ pub static KOCH: Kit = Kit {
     name: "Koch v1.1",
     maker: "Dynamixel",
     protocol: Protocol::Dynamixel,
-    servos: [XL430, XL430, XL330, XL330, XL330, Servo { settings: SPARED, ..XL330 }],
+    servos: [XL430, XL430, Servo { settings: ELBOW, ..XL330 }, XL330, XL330, Servo { settings: SPARED, ..XL330 }],
     registers: Registers {
         model: table::MODEL_NUMBER,
         firmware: &[table::FIRMWARE_VERSION],
@@ -68,6 +72,7 @@ pub static KOCH: Kit = Kit {
     ],
     watchdog: Some((table::BUS_WATCHDOG, WATCHDOG, 100_000)),
     counts_turns: true,
+    full_turns: &["shoulder_pan", "wrist_roll"],
     alarms: &[
         (hardware_error::VOLTAGE, "voltage"),
         (hardware_error::TEMPERATURE, "temperature"),

@@ -54,6 +54,7 @@ pub static SO101: Kit = Kit {
     ],
     watchdog: None,
     counts_turns: false,
+    full_turns: &["wrist_roll"],
     alarms: &[
         (table::alarm::VOLTAGE, "voltage"),
         (table::alarm::ENCODER, "encoder"),

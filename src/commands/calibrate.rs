@@ -59,7 +59,7 @@ impl Calibrate {
                 eprintln!("Put every joint in the middle between its stops. Then press Enter.");
                 person.wait()?;
                 let mut measured = calibrate::home(kit, &mut bus)?;
-                eprintln!("Move every joint but the wrist's roll from stop to stop. Then press Enter.");
+                eprintln!("Move every joint but {} from stop to stop. Then press Enter.", kit.full_turns.join(" and "));
                 let mut clock = SystemClock;
                 let mut rows = 0;
                 while !person.said()? {

@@ -194,8 +194,22 @@ fn servos<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Find
         let remedy = "a program was killed, or another one runs; `hindsight run` takes over without a jump";
         findings.add(Grade::Doubtful, "torque", found, remedy);
     }
+    return_delay(kit, bus, findings);
     firmware(kit, bus, findings);
     round_trip(kit, bus, findings);
+}
+
+/// Servos that wait before they answer make readings slow, and are not told otherwise before the first run.
+fn return_delay<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+    let Some((register, wanted)) = kit.settings.iter().find(|(register, _)| register.name == "return delay") else {
+        return;
+    };
+    let delays = IDS.into_iter().filter_map(|id| bus.read(id, register, TRIES).ok());
+    let longest = delays.max().unwrap_or(*wanted);
+    if longest > *wanted {
+        let found = format!("servos wait {:.2} ms before they answer", 1e3 * register.quantity(longest));
+        findings.add(Grade::Doubtful, "return delay", found, "`hindsight run` sets it; as delivered all is slower");
+    }
 }
 
 /// Servos of different firmware may differ in what they do; those of one model should not.

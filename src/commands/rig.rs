@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use firmware_bridge::message::Mode;
 use hindsight::arm::bus::Bus;
+use hindsight::arm::koch::KOCH;
 use hindsight::arm::so101::SO101;
 use hindsight::arm::{Arm, ArmError, BridgeArm, BridgeOptions, Calibration, Kit, ServoArm, ServoArmOptions, servo_arm};
 use hindsight::clock::{Clock, SystemClock};
@@ -43,12 +44,15 @@ const HOST_WATCHDOG_US: u32 = 100_000;
 pub(super) enum ArmName {
     /// SO-101: six Feetech STS3215.
     So101,
+    /// Koch v1.1: two Dynamixel XL430 and four XL330.
+    Koch,
 }
 
 impl ArmName {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::So101 => "so101",
+            Self::Koch => "koch",
         }
     }
 
@@ -56,13 +60,26 @@ impl ArmName {
     pub(super) fn urdf(self) -> &'static str {
         match self {
             Self::So101 => include_str!("../../models/arms/so101.urdf"),
+            Self::Koch => include_str!("../../models/arms/koch.urdf"),
         }
+    }
+
+    /// The arm.
+    ///
+    /// # Errors
+    /// The embedded description is damaged.
+    pub(super) fn model(self) -> Result<ArmModel> {
+        Ok(match self {
+            Self::So101 => ArmModel::so101()?,
+            Self::Koch => ArmModel::koch()?,
+        })
     }
 
     /// Its servos.
     pub(super) fn kit(self) -> &'static Kit {
         match self {
             Self::So101 => &SO101,
+            Self::Koch => &KOCH,
         }
     }
 }
@@ -184,7 +201,7 @@ impl RigArgs {
             arm,
             SystemClock,
             model,
-            control_config(twin, task.kind, None),
+            control_config(model, twin, task.kind, None),
             Arc::clone(&interrupt.stop),
         )?;
         control.release_when(Arc::clone(&interrupt.release));
@@ -201,8 +218,8 @@ impl RigArgs {
         if let Some(found) = found {
             let kit = self.arm.kit();
             if kit.protocol != found.protocol {
-                let text =
-                    format!("--arm {}: expected a {}, found servos of a {}", self.arm.name(), kit.name, found.name);
+                let told = |kit: &Kit| format!("{} servos ({})", kit.maker, kit.name);
+                let text = format!("--arm {}: expected {}, found {}", self.arm.name(), told(kit), told(found));
                 return Err(UsageError(text).into());
             }
             let calibration = match &self.calibration {
@@ -252,14 +269,25 @@ impl Setup {
     /// # Errors
     /// An embedded file is damaged.
     pub(super) fn new(arm: ArmName, task: TaskKind, differ: Option<u64>) -> Result<Self> {
-        let (model, twin) = match arm {
-            ArmName::So101 => (ArmModel::so101()?, SimParams::so101_with(task.prop())?),
+        let model = arm.model()?;
+        let twin = match arm {
+            ArmName::So101 => SimParams::so101_with(task.prop())?,
+            ArmName::Koch if task != TaskKind::Reach => {
+                let name = task.name();
+                let text = format!("--task {name}: expected reach, which a koch can do; found one for a so101's reach");
+                return Err(UsageError(text).into());
+            }
+            ArmName::Koch => SimParams::koch()?,
         };
         let drawn = match differ {
+            Some(_) if arm == ArmName::Koch => {
+                let text = "--differ: expected a so101; how far a koch may differ from its twin is not known";
+                return Err(UsageError(text.into()).into());
+            }
             Some(seed) => twin.draw(&Ranges::so101_with(task.prop())?, &mut Pcg64Mcg::seed_from_u64(seed)),
             None => twin.clone(),
         };
-        let task = Task::new(task, twin.object.rest_height_m());
+        let task = Task::new(task, twin.object.rest_height_m()).on(&model.reach);
         Ok(Self { model, twin, drawn, task })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use hindsight::control::REST_RAD;
+use firmware_bridge::servo;
 use hindsight::env::arm::REACHABLE;
 use hindsight::env::simulated::{TRACKER_LATENCY_US, TRACKER_NOISE_M, TRACKER_PERIOD_US};
 use hindsight::task::{Region, TaskKind, distance_m};
@@ -36,8 +36,10 @@ const CLEAR_OF_TIP_M: f64 = 0.07;
 enum Protocol {
     /// As a microcontroller with the firmware of this project.
     Bridge,
-    /// As the arm's own servos, six Feetech STS3215 on a bus.
+    /// As an SO-101's own servos, six Feetech STS3215 on a bus.
     Feetech,
+    /// As a Koch's own servos, two Dynamixel XL430 and four XL330 on a bus.
+    Dynamixel,
 }
 
 /// Simulate an arm behind a pty, in real time, until Ctrl-C
@@ -82,13 +84,24 @@ impl Sim {
         let needs_servos = [("--faults", self.faults.is_some()), ("--memory", self.memory.is_some())];
         if let Some((flag, _)) = needs_servos.into_iter().find(|(_, given)| *given && self.protocol == Protocol::Bridge)
         {
-            return Err(UsageError(format!("{flag}: expected --protocol feetech, found bridge")).into());
+            return Err(UsageError(format!("{flag}: expected --protocol feetech or dynamixel, found bridge")).into());
+        }
+        let other = match self.protocol {
+            Protocol::Bridge => None,
+            Protocol::Feetech => Some(servo::Protocol::Feetech),
+            Protocol::Dynamixel => Some(servo::Protocol::Dynamixel),
+        }
+        .filter(|spoken| *spoken != self.arm.kit().protocol);
+        if other.is_some() {
+            let kit = self.arm.kit();
+            let text = format!("--protocol: expected bridge or what {} servos ({}) speak", kit.maker, kit.name);
+            return Err(UsageError(text).into());
         }
         let setup = Setup::new(self.arm, self.task, self.differ)?;
         let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
         let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
         let object = setup.task.objects.map(|region| region.sample(&mut rng));
-        world.reset(&REST_RAD, object.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
+        world.reset(&setup.model.reach.rest_rad, object.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
         let name = self.task.object_name();
         let told = setup
             .task
@@ -113,13 +126,9 @@ impl Sim {
                 let report = line.serve(&mut device, &interrupt.stop, |device| table.look(device.world_mut()))?;
                 (report, device.time_us())
             }
-            Protocol::Feetech => {
-                let mut bus = ServoBus::new(
-                    world,
-                    firmware_bridge::servo::Protocol::Feetech,
-                    self.faults.unwrap_or_default(),
-                    common.seed,
-                )?;
+            Protocol::Feetech | Protocol::Dynamixel => {
+                let spoken = self.arm.kit().protocol;
+                let mut bus = ServoBus::new(world, spoken, self.faults.unwrap_or_default(), common.seed)?;
                 self.recall(&mut bus)?;
                 let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
                 self.remember(&bus)?;

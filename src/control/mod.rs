@@ -23,10 +23,8 @@ use std::sync::atomic::AtomicBool;
 /// Default control period, µs: 125 Hz.
 pub const PERIOD_US: u32 = 8_000;
 
-/// Pose in which an SO-101 rests when the power is cut, rad: the upper arm leans back on its stop, the forearm lies
-/// on the upper arm's motor with the elbow at its stop, and the hand hangs down in front, clear of the table. Gravity
-/// holds it there; nothing falls.
-pub const REST_RAD: [f32; JOINTS] = [0.0, -1.70, 1.64, 0.65, 0.0, 0.0];
+/// Pose in which an SO-101 rests when the power is cut, rad.
+pub const REST_RAD: [f32; JOINTS] = sim::Reach::SO101.rest_rad;
 
 /// How far outside its limits a joint may be found, rad: beyond, the calibration is wrong and power would do harm.
 const LIMIT_TOLERANCE_RAD: f32 = 0.1;

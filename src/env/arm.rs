@@ -9,17 +9,18 @@ pub mod resim;
 use firmware_bridge::JointState;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use sim::Reach;
 
 use super::scene::Scene;
 use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
 use crate::arm::Arm;
 use crate::clock::Clock;
-use crate::control::{ControlLoop, REST_RAD, SetPoint};
+use crate::control::{ControlLoop, SetPoint};
 use crate::episode::{self, Recorder};
 use crate::kinematics::{JOINTS, Kinematics};
 use crate::safety::Interventions;
 use crate::task::observation::{self, Hand, Object};
-use crate::task::{ACTION_SCALE_M, ACTION_SIZE, EPISODE_STEPS, Region, START_TIP_M, Task};
+use crate::task::{ACTION_SCALE_M, ACTION_SIZE, EPISODE_STEPS, Region, Task};
 use crate::tracker::{ObjectEstimate, ObjectFilter, Tracker};
 
 /// Control ticks in a policy step: 12.5 Hz at a control rate of 125 Hz.
@@ -84,8 +85,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     /// # Errors
     /// The arm cannot reach the start pose.
     pub fn new(task: Task, start: Start, control: ControlLoop<A, C>, tracker: T, scene: S) -> Result<Self, EnvError> {
+        let start_tip_m = control.planner().kinematics().reach().start_tip_m;
         let [pan, lift, elbow, wrist, roll] =
-            control.planner().kinematics().inverse_on_profile(START_TIP_M).map_err(EnvError::new)?;
+            control.planner().kinematics().inverse_on_profile(start_tip_m).map_err(EnvError::new)?;
         let jaw_rad = task.kind.jaw_start_rad();
         Ok(Self {
             task,
@@ -95,7 +97,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
             filter: ObjectFilter::default(),
             scene,
             home_rad: [pan, lift, elbow, wrist, roll, jaw_rad],
-            target: START_TIP_M,
+            target: start_tip_m,
             jaw_rad,
             goal: [0.0; 3],
             step: 0,
@@ -207,6 +209,10 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         Ok(())
     }
 
+    fn reach(&self) -> &Reach {
+        self.control.planner().kinematics().reach()
+    }
+
     /// Puts arm and object where an episode can start, by rebuilding the world.
     fn rebuild(&mut self, seed: u64, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
         let object = self.task.objects.map(|region| region.sample(rng));
@@ -217,7 +223,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         self.filter = ObjectFilter::default();
         self.object = None;
         self.control.start().map_err(EnvError::new)?;
-        self.target = START_TIP_M;
+        self.target = self.reach().start_tip_m;
         self.jaw_rad = self.task.kind.jaw_start_rad();
         self.hold(SETTLE_TICKS)
     }
@@ -233,14 +239,16 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
                 self.hold(SETTLE_TICKS)?;
             }
             self.travel([x, y, z.max(CLEAR_HEIGHT_M)])?;
-            self.travel([START_TIP_M[0], START_TIP_M[1], CLEAR_HEIGHT_M])?;
+            let [x, y, _] = self.reach().start_tip_m;
+            self.travel([x, y, CLEAR_HEIGHT_M])?;
         } else {
             // A simulated table is set first, with the arm parked; a real one is as it is.
             let object = self.task.objects.map(|region| region.sample(rng));
-            self.scene.rebuild(&REST_RAD, object, rng.random())?;
+            let rest_rad = self.reach().rest_rad;
+            self.scene.rebuild(&rest_rad, object, rng.random())?;
             self.control.start().map_err(EnvError::new)?;
         }
-        self.travel(START_TIP_M)?;
+        self.travel(self.reach().start_tip_m)?;
         self.hold(SETTLE_TICKS)?;
         let Some(region) = self.task.objects else { return Ok(()) };
         let mut rest_ticks = 0;

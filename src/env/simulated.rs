@@ -14,6 +14,7 @@ use super::{EnvError, GoalEnv};
 use crate::arm::bridge::{BridgeArm, BridgeOptions};
 use crate::control::{ControlConfig, ControlLoop, PERIOD_US};
 use crate::link::loopback::{Loopback, SimHandle, VirtualClock};
+use crate::safety::Workspace;
 use crate::task::{Task, TaskKind};
 use crate::tracker::{ObjectSample, Tracker};
 
@@ -159,7 +160,7 @@ fn on_clock(
     let world = World::new(model, first, 0).map_err(EnvError::new)?;
     let device = SimHandle::new(Device::new(world, 1));
     let arm = BridgeArm::connect(device.link(), device.clock(), BridgeOptions::default()).map_err(EnvError::new)?;
-    let config = control_config(twin, task.kind, Some(sim::world::STEP_US as u32));
+    let config = control_config(model, twin, task.kind, Some(sim::world::STEP_US as u32));
     let control = ControlLoop::new(arm, clock(&device), model, config, Arc::new(AtomicBool::new(false)))
         .map_err(EnvError::new)?;
     let camera = Arc::new(Mutex::new(Camera::new(0, 0)));
@@ -185,10 +186,17 @@ pub fn simulated_many(
         .collect()
 }
 
-/// How an arm is controlled that does `task`, and whose servos are believed to be as stiff as `twin`'s.
+/// How an arm as `model` is controlled that does `task`, and whose servos are believed to be as stiff as `twin`'s.
 #[must_use]
-pub fn control_config(twin: &SimParams, task: TaskKind, physics_step_us: Option<u32>) -> ControlConfig {
-    let mut config = ControlConfig { physics_step_us, ..ControlConfig::default() };
+pub fn control_config(
+    model: &ArmModel,
+    twin: &SimParams,
+    task: TaskKind,
+    physics_step_us: Option<u32>,
+) -> ControlConfig {
+    let rest_rad = model.reach.rest_rad;
+    let mut config = ControlConfig { physics_step_us, rest_rad, ..ControlConfig::default() };
+    config.planner.points.workspace = Workspace::of(&model.reach);
     config.planner.roll_rad = task.roll_rad();
     for (stiffness, kp) in config.planner.stiffness_nm_rad.iter_mut().zip(twin.kp_nm_per_rad()) {
         *stiffness = kp;

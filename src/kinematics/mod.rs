@@ -10,11 +10,11 @@ mod gravity;
 mod profile;
 
 use nalgebra::{Isometry3, Vector3};
-use sim::ArmModel;
+use sim::{ArmModel, Reach};
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use gravity::Bodies;
-pub use profile::{GRASP_ROLL_RAD, PROFILE_RADIUS_M, PUSH_ROLL_RAD, pitch_for_radius, pitch_on_profile};
+pub use profile::{GRASP_ROLL_RAD, PUSH_ROLL_RAD};
 
 /// Number of joints: pan, lift, elbow, wrist, roll, jaw.
 pub const JOINTS: usize = 6;
@@ -146,6 +146,7 @@ pub struct Kinematics {
     /// Roll of the hand on the profile, rad.
     profile_roll_rad: f64,
     bodies: Bodies,
+    reach: Reach,
 }
 
 impl Kinematics {
@@ -225,6 +226,7 @@ impl Kinematics {
                 (f64::from(limits.lower_rad), f64::from(limits.upper_rad))
             }),
             bodies: Bodies::new(model),
+            reach: model.reach,
         })
     }
 
@@ -330,20 +332,26 @@ impl Kinematics {
         Ok(angles)
     }
 
+    /// Where the arm's fingertip may go.
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
     /// Rolls the hand by `roll_rad` on the profile; without this by [`PUSH_ROLL_RAD`].
     #[must_use]
     pub fn with_profile_roll(self, roll_rad: f64) -> Self {
         Self { profile_roll_rad: roll_rad, ..self }
     }
 
-    /// [`Self::inverse`] with the pitch of [`pitch_on_profile`] and the roll of [`Self::with_profile_roll`]: the arm's
+    /// [`Self::inverse`] with the pitch of [`Reach::pitch`] and the roll of [`Self::with_profile_roll`]: the arm's
     /// pose as a function of the fingertip's position alone.
     ///
     /// # Errors
     /// As [`Self::inverse`].
     pub fn inverse_on_profile(&self, position_m: [f64; 3]) -> Result<[f32; 5], KinematicsError> {
         let radius_m = position_m[0].hypot(position_m[1]);
-        self.inverse(position_m, pitch_on_profile(radius_m, position_m[2]), self.profile_roll_rad)
+        self.inverse(position_m, self.reach.pitch(radius_m, position_m[2]), self.profile_roll_rad)
     }
 
     /// Torque with which each motor holds the arm against gravity at the angles `position_rad`, N·m: the derivative

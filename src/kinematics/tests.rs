@@ -86,6 +86,7 @@ pub(crate) fn so101() -> ArmModel {
             .collect(),
         tip: pose([-0.0079, -0.000218121, -0.0981274], [0.0, PI, 0.0]),
         tip_joint: 4,
+        reach: sim::Reach::SO101,
     }
 }
 
@@ -179,11 +180,11 @@ proptest! {
     }
 }
 
-/// The set-point box of the design; with [`PROFILE_RADIUS_M`], every pose on the profile must exist in it.
+/// The set-point box of the design; with the radii of the reach, every pose on the profile must exist in it.
 const BOX: [(f64, f64); 3] = [(0.08, 0.39), (-0.17, 0.17), (0.012, 0.12)];
 
 fn on_profile(p: &[f64; 3]) -> bool {
-    (PROFILE_RADIUS_M.0..=PROFILE_RADIUS_M.1).contains(&p[0].hypot(p[1]))
+    (Reach::SO101.radius_m[0]..=Reach::SO101.radius_m[1]).contains(&p[0].hypot(p[1]))
 }
 
 fn grid(n: usize) -> impl Iterator<Item = [f64; 3]> {
@@ -293,4 +294,34 @@ fn the_shipped_arm_is_the_public_one() {
             assert!((a - b).abs() < 0.03, "{a} {b} N·m");
         }
     }
+}
+
+#[test]
+fn a_koch_reaches_its_whole_box_with_the_fixed_jaw_below() {
+    let model = ArmModel::koch().unwrap();
+    let (kinematics, reach) = (Kinematics::new(&model).unwrap(), Reach::KOCH);
+    let [lower, upper] = reach.box_m;
+    let at = |axis: usize, share: usize| lower[axis] + (upper[axis] - lower[axis]) * share as f64 / 19.0;
+    let grid = (0..8000).map(|i| [at(0, i / 400), at(1, i / 20 % 20), at(2, i % 20)]);
+    let mut reached = 0;
+    for p in grid.filter(|p| (reach.radius_m[0]..=reach.radius_m[1]).contains(&p[0].hypot(p[1]))) {
+        let q = kinematics.inverse_on_profile(p).unwrap_or_else(|error| panic!("{p:?}: {error}"));
+        let tip = kinematics.forward(&q);
+        assert!(distance(tip.position_m, p) < 1e-5, "{p:?} {tip:?}");
+        let q: Vec<f64> = q.iter().map(|&x| f64::from(x)).chain([0.0]).collect();
+        let frames = frames(&model, &q);
+        assert!(
+            distance((frames[4] * model.tip).translation.vector.into(), p) < 1e-5,
+            "the closed form is the model's"
+        );
+        assert!((frames[5] * Vector3::z()).z.abs() < 1e-6, "the jaws open in the arm's vertical plane");
+        assert!(frames[5].translation.vector.z > frames[4].translation.vector.z - 0.02, "the moving jaw is above");
+        reached += 1;
+    }
+    assert!(reached > 4000, "{reached}");
+    for p in [reach.goals_m[0], reach.goals_m[1], reach.start_tip_m] {
+        assert!(kinematics.inverse_on_profile(p).is_ok(), "{p:?}");
+    }
+    let rest = kinematics.forward(&reach.rest_rad).position_m;
+    assert!(rest[2] > 0.02, "at rest it is clear of the table: {rest:?}");
 }

@@ -38,6 +38,14 @@ pub trait Link {
     /// # Errors
     /// The far end is gone.
     fn discard_input(&mut self) -> Result<(), Self::Error>;
+
+    /// Goes on at another speed, bit/s, where the line has one.
+    ///
+    /// # Errors
+    /// The port does not know this speed, or is gone.
+    fn set_bit_rate(&mut self, _bit_rate: u32) -> Result<(), Self::Error> {
+        Ok(())
+    }
 }
 
 /// Opens a port by its name: `unix:PATH` for a unix socket, else the path of a serial port or of a pty. Deadlines are
@@ -93,6 +101,13 @@ impl<C: Clock> Link for Port<C> {
         match self {
             Self::Serial(link) => link.discard_input(),
             Self::Unix(link) => link.discard_input(),
+        }
+    }
+
+    fn set_bit_rate(&mut self, bit_rate: u32) -> Result<(), LinkError> {
+        match self {
+            Self::Serial(link) => link.set_bit_rate(bit_rate),
+            Self::Unix(link) => link.set_bit_rate(bit_rate),
         }
     }
 }

@@ -76,6 +76,10 @@ impl<C: Clock> Link for Serial<C> {
     fn discard_input(&mut self) -> Result<(), LinkError> {
         self.port.clear(ClearBuffer::Input).map_err(|error| classify(&self.path, error.into()))
     }
+
+    fn set_bit_rate(&mut self, bit_rate: u32) -> Result<(), LinkError> {
+        self.port.set_baud_rate(bit_rate).map_err(|error| classify(&self.path, error.into()))
+    }
 }
 
 /// What to do about a port that does not open.

@@ -2,9 +2,9 @@
 
 use super::brake::{Bounds, stopping_distance, stopping_speed};
 use super::{Filtered, Interventions};
-use crate::kinematics::PROFILE_RADIUS_M;
 use crate::tracker::STALE_US;
 use nalgebra::Vector3;
+use sim::Reach;
 
 /// Rounding that does not count as leaving the workspace, m.
 const TOLERANCE_M: f64 = 1e-9;
@@ -22,15 +22,20 @@ pub struct Workspace {
 }
 
 impl Default for Workspace {
-    /// x 0.11..=0.39, y ±0.17, z 0.012..=0.12 m, up to 0.395 m from the axis: an SO-101 reaches all of it.
-    ///
-    /// z: the jaws reach 6–7 mm beyond the fingertip, so that 12 mm leave 5 mm for a sagging arm.
+    /// An SO-101's: x 0.11..=0.39, y ±0.17, z 0.012..=0.12 m, up to 0.395 m from the axis.
     fn default() -> Self {
-        Self { lower_m: [PROFILE_RADIUS_M.0, -0.17, 0.012], upper_m: [0.39, 0.17, 0.12], radius_m: PROFILE_RADIUS_M.1 }
+        Self::of(&Reach::SO101)
     }
 }
 
 impl Workspace {
+    /// All that an arm reaches.
+    #[must_use]
+    pub fn of(reach: &Reach) -> Self {
+        let [lower_m, upper_m] = reach.box_m;
+        Self { lower_m, upper_m, radius_m: reach.radius_m[1] }
+    }
+
     /// A nearby position that is allowed (axis by axis, then straight towards the pan axis), and what was changed.
     /// `position_m` must be finite.
     #[must_use]

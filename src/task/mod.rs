@@ -7,7 +7,7 @@ pub mod observation;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
-use sim::Prop;
+use sim::{Prop, Reach};
 
 use crate::env::Layout;
 use crate::kinematics::{GRASP_ROLL_RAD, PUSH_ROLL_RAD};
@@ -18,8 +18,6 @@ pub const EPISODE_STEPS: usize = 50;
 pub const ACTION_SIZE: usize = 4;
 /// Fingertip displacement that 1.0 in an action asks for in one policy step, m.
 pub const ACTION_SCALE_M: f64 = 0.03;
-/// Fingertip's place at the start of an episode, m: over the middle of the region, clear of the puck.
-pub const START_TIP_M: [f64; 3] = [0.22, 0.0, 0.08];
 /// Where the jaw stands while it is closed, rad; the SO-101's stop is at −0.1745.
 pub const JAW_CLOSED_RAD: f32 = -0.17;
 /// Where the jaw stands at the start of an episode in which it grasps, rad: 6 cm apart.
@@ -167,7 +165,7 @@ impl Task {
     pub fn new(kind: TaskKind, object_height_m: f64) -> Self {
         let table = Region { lower: [0.16, -0.10, object_height_m], upper: [0.32, 0.10, object_height_m] };
         let (goals, objects) = match kind {
-            TaskKind::Reach => (Region { lower: [0.16, -0.10, 0.03], upper: [0.32, 0.10, 0.11] }, None),
+            TaskKind::Reach => (Region { lower: Reach::SO101.goals_m[0], upper: Reach::SO101.goals_m[1] }, None),
             TaskKind::Push => (table, Some(table)),
             TaskKind::Slide => {
                 let [_, right, z] = table.lower;
@@ -180,6 +178,16 @@ impl Task {
             }
         };
         Self { kind, goals, objects, success_radius_m: SUCCESS_RADIUS_M }
+    }
+
+    /// The task on an arm that reaches less than an SO-101: goals of reach are drawn from what it reaches.
+    #[must_use]
+    pub fn on(mut self, reach: &Reach) -> Self {
+        if self.kind == TaskKind::Reach {
+            let [lower, upper] = reach.goals_m;
+            self.goals = Region { lower, upper };
+        }
+        self
     }
 
     /// Sizes of observation, goal and action.

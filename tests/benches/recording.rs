@@ -142,7 +142,7 @@ fn record(path: &Path) -> Result<()> {
     let device = SimHandle::new(Device::new(World::new(&model, &params, 0)?, 1));
     device.lock().world_mut().reset(&hindsight::control::REST_RAD, None, 0)?;
     let arm = BridgeArm::connect(device.link(), device.clock(), BridgeOptions::default())?;
-    let config = control_config(&params, hindsight::task::TaskKind::Push, Some(sim::world::STEP_US as u32));
+    let config = control_config(&model, &params, hindsight::task::TaskKind::Push, Some(sim::world::STEP_US as u32));
     let clock = device.real_time_clock();
     let mut control = ControlLoop::new(arm, clock, &model, config, Arc::default())?;
     control.start()?;

@@ -5,7 +5,9 @@
 
 mod faults;
 mod memory;
+mod profile;
 mod sts;
+mod x_series;
 
 pub use faults::Faults;
 
@@ -13,6 +15,7 @@ use crate::device::{FarEnd, OUTPUT_MAX, take};
 use crate::world::{STEP_US, SimError, World};
 use faults::Fate;
 use firmware_bridge::servo::sts3215::COUNTS_PER_TURN;
+use firmware_bridge::servo::x_series::{Model, XL330_M288, XL430_W250};
 use firmware_bridge::servo::{BROADCAST, Decoder, Instruction, MAX_PACKET, Protocol, Status};
 use firmware_bridge::{JointState, MAX_JOINTS, Motors};
 use rand::SeedableRng;
@@ -20,11 +23,29 @@ use rand_pcg::Pcg64Mcg;
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
 use sts::Sts;
+use x_series::XSeries;
 
 /// Speed of the line, bit/s.
 const BIT_RATE: u32 = 1_000_000;
-/// Supply of an SO-101 with 12 V servos, V.
+/// Supply of servos for 12 V, V, and of the smaller ones of a Koch, which have a converter of their own.
 const SUPPLY_V: f64 = 12.0;
+const SMALL_SUPPLY_V: f64 = 5.0;
+/// A servo without power says nothing for so long after it has come back, µs.
+const START_UP_US: u64 = 350_000;
+/// Temperature of the room, °C.
+const ROOM_C: f64 = 25.0;
+/// Time in which a difference in temperature falls to 1/e, s.
+const THERMAL_S: f64 = 300.0;
+/// A Koch's servos: model, position gain for which `models/arms/koch.toml` is made (that which the driver sets), current
+/// at standstill, A (ROBOTIS' e-manual, at 12 V and at 5 V).
+const KOCH: [(&Model, f64, f64); 6] = [
+    (&XL430_W250, 640.0, 1.4),
+    (&XL430_W250, 640.0, 1.4),
+    (&XL330_M288, 1500.0, 1.47),
+    (&XL330_M288, 400.0, 1.47),
+    (&XL330_M288, 400.0, 1.47),
+    (&XL330_M288, 400.0, 1.47),
+];
 /// Encoder's count where an assembled arm's joints are at zero, as LeRobot's calibration leaves it.
 const ZERO_COUNTS: f64 = 2048.0;
 
@@ -51,12 +72,16 @@ struct Reply {
 }
 
 /// What a servo's motor shall do.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Drive {
     /// Goal in counts from the joint's zero; none without torque.
     goal_counts: Option<f64>,
     /// Position gain as a multiple of that of the simulation's parameters.
     gain: f64,
+    /// Duty an error of 1 rad adds in a second.
+    integral: f64,
+    /// Duty that a speed of 1 rad/s takes away.
+    derivative: f64,
     /// Largest duty, 0 to 1.
     duty_limit: f64,
 }
@@ -67,6 +92,17 @@ trait Servo: std::fmt::Debug + Send {
 
     /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.
     fn lose_power(&mut self, now_us: u64);
+
+    /// Lets the encoder read `zero` counts at the joint's zero.
+    fn mount(&mut self, zero: f64);
+
+    /// Takes note that an instruction, to whomever, was on the bus.
+    fn hear(&mut self, _now_us: u64) {}
+
+    /// How long it waits before it answers, µs.
+    fn return_delay_us(&self) -> u64 {
+        0
+    }
 
     /// Says nothing until `until_us`; what it does goes on.
     fn silence(&mut self, until_us: u64);
@@ -85,8 +121,8 @@ trait Servo: std::fmt::Debug + Send {
     /// Stores what may be stored, without an answer.
     fn write(&mut self, address: u16, data: &[u8]);
 
-    /// Lets `dt_s` pass: takes in what the physics say and brings the present registers up to date.
-    fn advance(&mut self, sensed: &Sensed, dt_s: f64);
+    /// Lets `dt_s` pass until `now_us`: takes in what the physics say and brings the present registers up to date.
+    fn advance(&mut self, sensed: &Sensed, now_us: u64, dt_s: f64);
 
     /// What the motor shall do.
     fn drive(&self, sensed: &Sensed) -> Drive;
@@ -106,18 +142,29 @@ pub struct ServoBus {
     late: VecDeque<(u64, Vec<u8>)>,
     faults: Faults,
     rng: Pcg64Mcg,
+    /// What the servos have waited before the answers in `output`, µs.
+    delay_us: u64,
     /// Every byte is lost while the cable is out, until then, µs.
     unplugged_until_us: u64,
 }
 
 impl ServoBus {
-    /// Servos of `protocol` with the torque off: STS3215 all. Faults are drawn from `seed`.
+    /// Servos of `protocol` with the torque off: STS3215 all, or a Koch's XL430 and XL330. Faults are drawn from `seed`.
     ///
     /// # Errors
-    /// The world cannot be measured.
+    /// The world cannot be measured, or is of an arm that is no Koch.
     pub fn new(world: World, protocol: Protocol, faults: Faults, seed: u64) -> Result<Self, SimError> {
         let count = world.joint_positions().len();
-        let servo = |id| -> Box<dyn Servo> { Box::new(Sts::new(id, ZERO_COUNTS)) };
+        if protocol == Protocol::Dynamixel && count != KOCH.len() {
+            return Err(SimError::JointCount { expected: KOCH.len(), found: count });
+        }
+        let mut koch = KOCH.into_iter();
+        let servo = |id| -> Box<dyn Servo> {
+            match koch.next().filter(|_| protocol == Protocol::Dynamixel) {
+                Some((model, gain, stall_a)) => Box::new(XSeries::new(model, id, ZERO_COUNTS, gain, stall_a)),
+                None => Box::new(Sts::new(id, ZERO_COUNTS)),
+            }
+        };
         let mut bus = Self {
             protocol,
             servos: (1..).take(count).map(servo).collect(),
@@ -129,6 +176,7 @@ impl ServoBus {
             late: VecDeque::new(),
             faults,
             rng: Pcg64Mcg::seed_from_u64(seed),
+            delay_us: 0,
             unplugged_until_us: 0,
         };
         bus.measure()?;
@@ -156,6 +204,14 @@ impl ServoBus {
         let until_us = self.world.time_us() + time_us;
         if let Some(servo) = self.servos.get_mut(index) {
             servo.silence(until_us);
+        }
+    }
+
+    /// Screws the servo of joint `index` on anew, without power: its encoder then reads `zero` counts where the joint is at
+    /// zero. 2048 before.
+    pub fn mount(&mut self, index: usize, zero: f64) {
+        if let Some(servo) = self.servos.get_mut(index) {
+            servo.mount(zero);
         }
     }
 
@@ -187,10 +243,11 @@ impl ServoBus {
 
     fn measure(&mut self) -> Result<(), SimError> {
         self.world.measure(&mut self.measured)?;
-        let motor = &self.world.params().motor;
-        let (free_speed, counts_per_rad) = (motor.free_speed_rad_s, f64::from(COUNTS_PER_TURN) / TAU);
-        let servos = &self.world.params().servos;
-        for (i, sensed) in self.sensed.iter_mut().enumerate().take(servos.len()) {
+        let (params, now_us) = (self.world.params(), self.world.time_us());
+        let counts_per_rad = f64::from(COUNTS_PER_TURN) / TAU;
+        let small = |i: usize| self.protocol == Protocol::Dynamixel && i >= 2;
+        for (i, sensed) in self.sensed.iter_mut().enumerate().take(params.servos.len()) {
+            let free_speed = params.motor_of(i).free_speed_rad_s;
             let of = |values: &[f32]| values.get(i).copied().map_or(0.0, f64::from);
             let speed = of(&self.measured.velocity_rad_s);
             *sensed = Sensed {
@@ -198,11 +255,11 @@ impl ServoBus {
                 counts_s: speed * counts_per_rad,
                 duty: of(&self.measured.load),
                 of_free_speed: speed / free_speed,
-                voltage_v: SUPPLY_V * servos[i].voltage,
+                voltage_v: if small(i) { SMALL_SUPPLY_V } else { SUPPLY_V } * params.servos[i].voltage,
             };
         }
         for (servo, sensed) in self.servos.iter_mut().zip(&self.sensed) {
-            servo.advance(sensed, STEP_US as f64 * 1e-6);
+            servo.advance(sensed, now_us, STEP_US as f64 * 1e-6);
         }
         Ok(())
     }
@@ -212,7 +269,8 @@ impl ServoBus {
         for (i, (servo, sensed)) in self.servos.iter().zip(&self.sensed).enumerate() {
             let drive = servo.drive(sensed);
             goals[i] = drive.goal_counts;
-            self.world.set_servo(i, drive.gain, drive.duty_limit);
+            let Drive { gain, integral, derivative, duty_limit, .. } = drive;
+            self.world.set_servo(i, gain, integral, derivative, duty_limit);
         }
         self.world.command(goals);
     }
@@ -220,6 +278,7 @@ impl ServoBus {
     /// Obeys one instruction to `id` and queues what is answered.
     fn obey(&mut self, id: u8, instruction: &Instruction<'_>) {
         let now_us = self.world.time_us();
+        self.servos.iter_mut().for_each(|servo| servo.hear(now_us));
         match instruction {
             Instruction::SyncRead { ids, .. } => ids.iter().for_each(|asked| self.ask(*asked, instruction, true)),
             Instruction::SyncWrite { address, .. } => {
@@ -228,6 +287,11 @@ impl ServoBus {
                     self.servos.iter_mut().filter(addressed).for_each(|servo| servo.write(*address, data));
                 }
             }
+            Instruction::BulkRead { requests } => {
+                requests.chunks_exact(5).for_each(|request| self.ask(request[0], instruction, true));
+            }
+            // Dynamixel's say who they are when all are asked.
+            Instruction::Ping => self.ask(id, instruction, id != BROADCAST || self.protocol == Protocol::Dynamixel),
             _ => self.ask(id, instruction, id != BROADCAST),
         }
     }
@@ -240,12 +304,13 @@ impl ServoBus {
             if (id != BROADCAST && servo.id() != id) || servo.is_silent(now_us) {
                 continue;
             }
-            let speaker = servo.id();
+            let (speaker, delay_us) = (servo.id(), servo.return_delay_us());
             if let Some(Reply { error, data }) = servo.obey(instruction, now_us).filter(|_| heard) {
                 let mut bytes = vec![0; MAX_PACKET];
                 let status = Status { error, data: &data };
                 if let Ok(len) = status.encode(self.protocol, speaker, &mut bytes) {
                     bytes.truncate(len);
+                    self.delay_us += delay_us;
                     self.say(bytes);
                 }
             }
@@ -311,6 +376,10 @@ impl FarEnd for ServoBus {
 
     fn time_us(&self) -> u64 {
         self.world.time_us()
+    }
+
+    fn delay_us(&mut self) -> u64 {
+        std::mem::take(&mut self.delay_us)
     }
 
     fn bit_rate(&self) -> Option<u32> {

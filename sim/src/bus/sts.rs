@@ -4,18 +4,13 @@
 //! D, the dead zones and the minimum force.
 
 use super::memory::Memory;
-use super::{Drive, Reply, Sensed, Servo};
+use super::profile::Profile;
+use super::{Drive, ROOM_C, Reply, START_UP_US, Sensed, Servo, THERMAL_S};
 use firmware_bridge::servo::sts3215::{self as table, COUNTS_PER_TURN, REGISTERS, alarm};
 use firmware_bridge::servo::{Instruction, Register};
 
-/// A servo without power says nothing for so long after it has come back, µs.
-const START_UP_US: u64 = 350_000;
-/// Temperature of the room, °C.
-const ROOM_C: f64 = 25.0;
 /// Warming by the square of the current, °C/A², until it is steady: 2 A for long end at the 70 °C of register 13.
 const WARMING_C_A2: f64 = 11.0;
-/// Time in which a difference in temperature falls to 1/e, s.
-const THERMAL_S: f64 = 300.0;
 /// Current at standstill under full duty, A: as measured on an STS3215 at 12 V.
 const STALL_A: f64 = 2.7;
 /// Shafts that are slower stand still, counts/s.
@@ -27,9 +22,7 @@ pub(super) struct Sts {
     memory: Memory,
     /// A `RegWrite` that waits for its `Action`.
     pending: Option<(u16, Vec<u8>)>,
-    /// Where the profile is, counts as in the register of the goal, and its speed, counts/s.
-    target: f64,
-    target_speed: f64,
+    profile: Profile,
     /// How long the drive has been above the overload torque, s.
     overloaded_s: f64,
     /// The overload protection has acted, until the torque is switched off.
@@ -56,8 +49,7 @@ impl Sts {
         let mut servo = Self {
             memory,
             pending: None,
-            target: 0.0,
-            target_speed: 0.0,
+            profile: Profile::default(),
             overloaded_s: 0.0,
             latched: false,
             temperature_c: ROOM_C,
@@ -99,13 +91,8 @@ impl Sts {
             value => f64::from(value.abs()) * unit,
         };
         let (speed, acceleration) = (limit(&table::GOAL_SPEED, 1.0), limit(&table::GOAL_ACCELERATION, 100.0));
-        let away = goal - self.target;
-        // As fast as still allows to stop at the goal.
-        let wanted = (2.0 * acceleration * away.abs()).sqrt().min(speed).min(away.abs() / dt_s).copysign(away);
-        let change = acceleration * dt_s;
-        self.target_speed = wanted.clamp(self.target_speed - change, self.target_speed + change);
-        self.target += self.target_speed * dt_s;
-        self.set(&table::TARGET_POSITION, self.target.round() as i32);
+        self.profile.follow(goal, speed, acceleration, dt_s);
+        self.set(&table::TARGET_POSITION, self.profile.target.round() as i32);
     }
 }
 
@@ -121,6 +108,10 @@ impl Servo for Sts {
     }
 
     /// Says nothing until `until_us`; what it does goes on.
+    fn mount(&mut self, zero: f64) {
+        self.zero = zero;
+    }
+
     fn silence(&mut self, until_us: u64) {
         self.silent_until_us = self.silent_until_us.max(until_us);
     }
@@ -195,14 +186,14 @@ impl Servo for Sts {
             0 => (self.latched, self.overloaded_s) = (false, 0.0),
             1 if torque_before != 1 => {
                 // The profile begins where the shaft is.
-                (self.target, self.target_speed) = (f64::from(self.get(&table::PRESENT_POSITION)), 0.0);
+                self.profile = Profile::at(f64::from(self.get(&table::PRESENT_POSITION)));
             }
             _ => {}
         }
     }
 
     /// Lets `dt_s` pass: takes in what the physics say and brings the present registers up to date.
-    fn advance(&mut self, sensed: &Sensed, dt_s: f64) {
+    fn advance(&mut self, sensed: &Sensed, _: u64, dt_s: f64) {
         let turn = f64::from(COUNTS_PER_TURN);
         let offset = f64::from(self.get(&table::HOMING_OFFSET));
         let raw = (self.zero + sensed.counts).rem_euclid(turn);
@@ -251,7 +242,12 @@ impl Servo for Sts {
         let gain = f64::from(self.get(&table::P_GAIN)) / 16.0;
         let powered = self.get(&table::TORQUE_ENABLE) == 1;
         // The servo compares registers: its error does not wrap where the encoder does.
-        let error = self.target.round() - f64::from(self.get(&table::PRESENT_POSITION));
-        Drive { goal_counts: powered.then(|| sensed.counts.round() + error), gain, duty_limit: limit }
+        let error = self.profile.target.round() - f64::from(self.get(&table::PRESENT_POSITION));
+        Drive {
+            goal_counts: powered.then(|| sensed.counts.round() + error),
+            gain,
+            duty_limit: limit,
+            ..Drive::default()
+        }
     }
 }

@@ -102,7 +102,7 @@ impl World {
         Ok(Self {
             limits: model.limits(),
             scene: Scene::new(model, params, &zero[..expected], None),
-            servos: params.servos.iter().map(|s| Servo::new(&params.motor, s)).collect(),
+            servos: params.servos.iter().enumerate().map(|(i, s)| Servo::new(params.motor_of(i), s)).collect(),
             commands: CommandLine::new(),
             feedback: FeedbackLine::new(Sample::default()),
             goals: [None; MAX_JOINTS],
@@ -145,7 +145,7 @@ impl World {
         self.rng = Pcg64Mcg::seed_from_u64(seed);
         self.scene = Scene::new(&self.model, &self.params, &self.position_rad[..joints_rad.len()], object.as_ref());
         self.servos.clear();
-        self.servos.extend(self.params.servos.iter().map(|s| Servo::new(&self.params.motor, s)));
+        self.servos.extend(self.params.servos.iter().enumerate().map(|(i, s)| Servo::new(self.params.motor_of(i), s)));
         self.commands = CommandLine::new();
         self.goals = [None; MAX_JOINTS];
         self.feedback = FeedbackLine::new(self.sample());
@@ -184,10 +184,11 @@ impl World {
         self.commands.send(self.time_us + delay_us, goals);
     }
 
-    /// Sets what a servo's registers can: its gain as a multiple of [`SimParams`]'s, and its largest duty, 0 to 1.
-    pub(crate) fn set_servo(&mut self, joint: usize, gain: f64, duty_limit: f64) {
+    /// Sets what a servo's registers can: its gain as a multiple of [`SimParams`]'s, the duty that an error of 1 rad adds
+    /// in a second, the duty that 1 rad/s takes away, and its largest duty, 0 to 1.
+    pub(crate) fn set_servo(&mut self, joint: usize, gain: f64, integral: f64, derivative: f64, duty_limit: f64) {
         if let (Some(servo), Some(params)) = (self.servos.get_mut(joint), self.params.servos.get(joint)) {
-            servo.set(params.p_gain * gain, duty_limit);
+            servo.set(params.p_gain * gain, integral, derivative, duty_limit);
         }
     }
 

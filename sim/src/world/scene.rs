@@ -105,7 +105,9 @@ impl Scene {
         arm.apply_displacements(&displacements);
         arm.forward_kinematics(&self.bodies, true);
         arm.update_rigid_bodies(&mut self.bodies, true);
-        arm.armature_mut().fill(params.motor.armature_kgm2 as f32);
+        for (index, armature) in arm.armature_mut().iter_mut().enumerate() {
+            *armature = params.motor_of(index).armature_kgm2 as f32;
+        }
         arm.damping_mut().fill(0.0);
         for (friction, servo) in arm.frictions_mut().iter_mut().zip(&params.servos) {
             *friction = servo.friction_nm as f32;

@@ -9,6 +9,7 @@ use crate::arm::bus::{Bus, BusError};
 use crate::arm::calibration::{Calibration, CalibrationError, Measured, TURN};
 use crate::clock::Clock;
 use crate::link::Link;
+use firmware_bridge::servo::register::Memory;
 use firmware_bridge::servo::{Protocol, Register};
 
 /// Why an arm was not calibrated.
@@ -22,12 +23,21 @@ pub enum CalibrateError {
     Calibration(#[from] CalibrationError),
 }
 
-/// Switches every torque off.
+/// Switches every torque off, and puts servos that have a choice into the mode in which they are driven: what a homing
+/// offset does depends on it.
 ///
 /// # Errors
 /// [`CalibrateError::Bus`].
 pub fn release<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>) -> Result<(), CalibrateError> {
-    IDS.iter().try_for_each(|&id| Ok(bus.write(id, &kit.registers.torque, 0, TRIES)?))
+    for (id, servo) in IDS.into_iter().zip(&kit.servos) {
+        bus.write(id, &kit.registers.torque, 0, TRIES)?;
+        let lasts =
+            |(register, _): &&(Register, i32)| kit.protocol == Protocol::Dynamixel && register.memory == Memory::Eeprom;
+        for (register, value) in servo.settings.iter().filter(lasts) {
+            bus.write(id, register, *value, TRIES)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes where the joints are for their middles and writes the homing offsets that make it so. They hold once the
@@ -74,8 +84,7 @@ pub fn follow<L: Link, C: Clock>(
     Ok(at)
 }
 
-/// Makes a calibration of what was measured, and writes the ranges to the servos. The wrist's roll turns all the way
-/// round and has no range, as LeRobot has it.
+/// Makes a calibration of what was measured, and writes the ranges to the servos.
 ///
 /// # Errors
 /// [`CalibrateError::Calibration`] before anything is written; [`CalibrateError::Bus`].
@@ -86,7 +95,7 @@ pub fn finish<L: Link, C: Clock>(
 ) -> Result<Calibration, CalibrateError> {
     let mut joints = Vec::with_capacity(COUNT);
     for ((id, joint), measured) in IDS.into_iter().zip(JOINTS).zip(measured) {
-        joints.push(measured.finish(kit.protocol, joint, id, joint == "wrist_roll")?);
+        joints.push(measured.finish(kit.protocol, joint, id, kit.full_turns.contains(&joint))?);
     }
     let calibration = Calibration::new(kit.protocol, std::array::from_fn(|joint| joints[joint]))?;
     restore(kit, bus, &calibration)?;

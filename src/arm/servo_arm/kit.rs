@@ -32,6 +32,8 @@ pub struct Kit {
     pub watchdog: Option<(Register, i32, u32)>,
     /// Whether a position goes on over the end of a turn, so that it may be a whole number of turns off.
     pub counts_turns: bool,
+    /// Joints that turn all the way round and whose range is not measured, as LeRobot has it.
+    pub full_turns: &'static [&'static str],
     /// Names of the bits of `registers.alarms`.
     pub alarms: &'static [(u8, &'static str)],
     /// Supply below which the motors lack torque, V.

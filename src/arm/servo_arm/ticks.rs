@@ -350,7 +350,7 @@ impl<L: Link, C: Clock> Servos<L, C> {
             if written.is_err() && self.bus.read(id, torque, TRIES).ok() != Some(0) {
                 on.push(joint);
             }
-            if let Some((watchdog, ..)) = self.kit.watchdog {
+            if let Some((watchdog, ..)) = self.kit.watchdog.filter(|_| on.last() != Some(&joint)) {
                 // For programs that know nothing of it; without torque it does nothing.
                 let _ = self.bus.write(id, &watchdog, 0, TRIES);
             }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hindsight::episode::export::{lerobot, ticks};
+use hindsight::episode::read;
 use hindsight::kinematics::Kinematics;
 use serde_json::json;
 use sim::ArmModel;
@@ -49,7 +50,10 @@ impl Export {
             Format::Csv => table(ticks::Kind::Csv)?,
             Format::Parquet => table(ticks::Kind::Parquet)?,
             Format::Lerobot => {
-                let model = ArmModel::so101()?;
+                // That of the first; what is of another arm is told then.
+                let first = files.iter().find_map(|file| read(file).ok());
+                let known = first.map(|first| super::model(&first.episode.start.arm)).transpose()?.flatten();
+                let model = known.map_or_else(ArmModel::so101, Ok)?;
                 let kinematics = Kinematics::new(&model)?;
                 lerobot::export(&files, &self.out, &model, &kinematics, self.rate, || bar.inc(1))?
             }

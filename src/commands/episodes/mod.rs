@@ -11,12 +11,13 @@ mod show;
 mod split;
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use firmware_bridge::JointLimits;
 use hindsight::episode::Folder;
 use sim::ArmModel;
 use std::path::{Path, PathBuf};
 
+use super::rig::ArmName;
 use super::{Common, Finish};
 
 /// Look into recorded episodes
@@ -73,12 +74,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() { Ok(vec![path.to_owned()]) } else { Ok(Folder::open(path)?.files()?) }
 }
 
+/// The arm of this name; `None` if it is not known.
+fn model(arm: &str) -> Result<Option<ArmModel>> {
+    ArmName::from_str(arm, true).ok().map(ArmName::model).transpose()
+}
+
 /// Limits of the joints of an arm; none if the arm is not known.
 fn limits(arm: &str) -> Result<Vec<JointLimits>> {
-    if arm != "so101" {
-        return Ok(Vec::new());
-    }
-    Ok(ArmModel::so101()?.joints.iter().map(|joint| joint.limits).collect())
+    Ok(model(arm)?.map_or_else(Vec::new, |model| model.limits()))
 }
 
 /// Copies episodes, byte for byte and with their summaries, to the next numbers of `to`, and says how many.

@@ -46,7 +46,8 @@ impl Resim {
             };
             let setup = Setup::new(arm, task, None)?;
             let limits = std::array::from_fn(|joint| setup.model.joints[joint].limits);
-            let mut planner = Planner::new(&setup.model, limits, &control_config(&setup.twin, task, None).planner)?;
+            let mut planner =
+                Planner::new(&setup.model, limits, &control_config(&setup.model, &setup.twin, task, None).planner)?;
             let found = resim(&episode, task, &mut planner)?;
             let step = self.acts_otherwise(&episode, &setup)?;
             if let Some(found) = &found {

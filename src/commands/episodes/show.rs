@@ -11,7 +11,6 @@ use hindsight::task::goal_distance_m;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::json;
-use sim::ArmModel;
 use std::path::{Path, PathBuf};
 
 use super::super::{Common, Finish, output};
@@ -154,8 +153,8 @@ fn draw_paths(area: &Area<'_>, episode: &Episode) -> Result<()> {
     chart.draw_series(LineSeries::new(ring, BLACK.mix(0.5)))?;
     let object = episode.ticks.iter().filter_map(|tick| tick.object.map(|o| (o.position[1], o.position[0])));
     chart.draw_series(LineSeries::new(object, OBJECT.stroke_width(2)))?;
-    if episode.start.arm == "so101" {
-        let kinematics = Kinematics::new(&ArmModel::so101()?)?;
+    if let Some(model) = super::model(&episode.start.arm)? {
+        let kinematics = Kinematics::new(&model)?;
         let tip = episode.ticks.iter().map(|tick| {
             let [x, y, _] = kinematics.forward(&tick.joints.position_rad).position_m;
             (y, x)

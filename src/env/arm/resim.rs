@@ -6,7 +6,7 @@ use crate::episode::Episode;
 use crate::kinematics::{JOINTS, KinematicsError};
 use crate::safety::Interventions;
 use crate::task::observation::JAW_INDEX;
-use crate::task::{ACTION_SCALE_M, START_TIP_M, TaskKind};
+use crate::task::{ACTION_SCALE_M, TaskKind};
 
 /// Where a new run of the filter leaves the recorded one.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,15 +32,16 @@ pub struct Difference {
 /// The arm cannot reach the start pose.
 pub fn resim(episode: &Episode, task: TaskKind, planner: &mut Planner) -> Result<Option<Difference>, KinematicsError> {
     let dt_s = f64::from(episode.start.control_period_us) * 1e-6;
+    let start_tip_m = planner.kinematics().reach().start_tip_m;
     let mut angles = [task.jaw_start_rad(); JOINTS];
-    angles[..5].copy_from_slice(&planner.kinematics().inverse_on_profile(START_TIP_M)?);
+    angles[..5].copy_from_slice(&planner.kinematics().inverse_on_profile(start_tip_m)?);
     planner.reset_settled(&angles);
     // Every episode starts after the arm has come to rest at the start pose, where the filter has no past.
     for _ in 0..SETTLE_TICKS {
-        planner.plan(SetPoint { position_m: START_TIP_M, jaw_rad: task.jaw_start_rad() }, None, 1.0, dt_s);
+        planner.plan(SetPoint { position_m: start_tip_m, jaw_rad: task.jaw_start_rad() }, None, 1.0, dt_s);
     }
-    let (mut from, mut target) = (START_TIP_M, START_TIP_M);
-    let (mut goal, mut applied) = (START_TIP_M, [0.0; 4]);
+    let (mut from, mut target) = (start_tip_m, start_tip_m);
+    let (mut goal, mut applied) = (start_tip_m, [0.0; 4]);
     let (mut jaw_rad, mut gripper) = (task.jaw_start_rad(), 0.0);
     let commanding = episode.ticks.iter().filter(|tick| !tick.sent_rad.is_empty());
     for tick in commanding {
