@@ -14,7 +14,7 @@ use std::f64::consts::TAU;
 
 /// Counts in a turn.
 const TURN: f64 = COUNTS_PER_TURN as f64;
-/// Firmware that has `FastSyncRead`, too.
+/// Firmware version that the servos give: a recent one, which neither the driver nor LeRobot asks more of.
 const FIRMWARE: i32 = 52;
 /// Largest homing offset that the mode for a single turn obeys, counts.
 const SINGLE_TURN_OFFSET: f64 = 1024.0;
