@@ -377,6 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_costs_a_killed_process_no_more_than_one_that_runs() {
+        let (episode, sink) = (sample(6, 10), Shared::default());
+        let mut file =
+            EpisodeFile::over(Path::new("test"), Box::new(sink.clone()), &episode.start, &Topic::RECORDED).unwrap();
+        for (count, tick) in episode.ticks.iter().enumerate() {
+            // An hour ahead, back again, and then it stands still.
+            let stamp_us = match count {
+                0..10 => tick.stamp_us,
+                10..25 => tick.stamp_us + 3_600_000_000,
+                25..40 => tick.stamp_us,
+                _ => episode.ticks[0].stamp_us,
+            };
+            file.tick(&Tick { stamp_us, ..tick.clone() }).unwrap();
+            let left = parsed(&sink.0.lock().unwrap()).unwrap().episode.ticks.len();
+            assert!(count + 1 - left < 10, "{} ticks lost after tick {count}", count + 1 - left);
+        }
+        file.finish(episode.end.as_ref()).unwrap();
+        let recovered = parsed(&sink.0.lock().unwrap()).unwrap();
+        assert_eq!((recovered.damage, recovered.episode.ticks.len()), (None, episode.ticks.len()));
+    }
+
+    #[test]
     fn a_foreign_or_hopeless_file_is_refused_by_name() {
         assert!(matches!(parsed(b""), Err(ReadError::Empty(_))));
         assert!(matches!(parsed(b"PK\x03\x04 not ours"), Err(ReadError::Foreign(_))));

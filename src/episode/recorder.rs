@@ -270,7 +270,7 @@ mod tests {
     use crate::episode::read;
     use crate::episode::tests::sample;
     use std::io;
-    use std::sync::mpsc;
+    use std::sync::{Arc, Mutex, mpsc};
 
     fn record_all(path: &Path, pace: Pace) -> Recording {
         let episode = sample(5, 10);
@@ -323,14 +323,17 @@ mod tests {
     }
 
     /// Takes `room` bytes, then says that the disk is full.
+    #[derive(Clone)]
     struct FullDisk {
         room: usize,
+        kept: Arc<Mutex<Vec<u8>>>,
     }
 
     impl io::Write for FullDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let taken = bytes.len().min(self.room);
             self.room -= taken;
+            self.kept.lock().unwrap().extend_from_slice(&bytes[..taken]);
             if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
         }
 
@@ -348,9 +351,11 @@ mod tests {
     #[test]
     fn a_full_disk_stops_the_recording_and_says_so() {
         for pace in [Pace::Inline, Pace::Threaded] {
-            let mut recorder = over(Path::new("test"), FullDisk { room: 20_000 }, pace);
+            let disk = FullDisk { room: 50_000, kept: Arc::default() };
+            let mut recorder = over(Path::new("test"), disk.clone(), pace);
             let mut ticks = sample(1, 500).ticks.into_iter();
             let stopped = ticks.find_map(|tick| recorder.record(tick).err());
+            let taken = recorder.ticks as usize;
             if pace == Pace::Inline {
                 assert_eq!(stopped, Some(RecordError::Stopped), "the caller hears of it at the tick");
             }
@@ -359,6 +364,13 @@ mod tests {
                 matches!(error, WriteError::Write { ref cause, .. } if cause.kind() == io::ErrorKind::StorageFull),
                 "{error}"
             );
+            let kept = crate::episode::reader::parse(Path::new("test"), &disk.kept.lock().unwrap()).unwrap();
+            let ticks = kept.episode.ticks;
+            assert_eq!(ticks, sample(1, 500).ticks[..ticks.len()]);
+            if pace == Pace::Inline {
+                // The chunk that found no room, and the tick that was refused.
+                assert!(!ticks.is_empty() && taken - ticks.len() < 10, "{taken} taken, {} there", ticks.len());
+            }
         }
     }
 

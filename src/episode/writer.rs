@@ -60,6 +60,8 @@ pub struct EpisodeFile {
     ticks: u64,
     /// Stamp of the first tick that the operating system does not have yet.
     unflushed_since_us: Option<u64>,
+    /// Ticks that the operating system does not have yet.
+    unflushed: u64,
     /// Time between two ticks, µs; the next tick is foreseen so that a chunk never spans more than [`CHUNK_US`].
     period_us: u64,
     bytes: Vec<u8>,
@@ -119,6 +121,7 @@ impl EpisodeFile {
             wall_us: start.wall_us,
             ticks: 0,
             unflushed_since_us: None,
+            unflushed: 0,
             period_us: start.control_period_us.into(),
             bytes: Vec::new(),
         };
@@ -157,7 +160,10 @@ impl EpisodeFile {
         self.message(Topic::Tick, tick.stamp_us, &wire::Tick::from(tick))?;
         self.ticks += 1;
         let since_us = *self.unflushed_since_us.get_or_insert(tick.stamp_us);
-        if tick.stamp_us.saturating_sub(since_us) + self.period_us >= CHUNK_US {
+        self.unflushed += 1;
+        // A clock that jumps back or stands still must not keep ticks in memory: their number tells time too.
+        let span_us = tick.stamp_us.abs_diff(since_us).saturating_add(self.period_us);
+        if span_us.max(self.unflushed * self.period_us) >= CHUNK_US {
             self.flush()?;
         }
         Ok(())
@@ -195,7 +201,7 @@ impl EpisodeFile {
     /// # Errors
     /// See [`WriteError::Write`].
     pub fn flush(&mut self) -> Result<(), WriteError> {
-        self.unflushed_since_us = None;
+        (self.unflushed_since_us, self.unflushed) = (None, 0);
         self.mcap.flush().map_err(|error| failure(&self.path, self.ticks, error))
     }
 
