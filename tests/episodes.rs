@@ -24,21 +24,11 @@ fn episodes(arguments: &[&str]) -> (i32, Value) {
     (code, report.unwrap_or_else(|| panic!("{code}: {}", String::from_utf8_lossy(&output.stderr))))
 }
 
+const COLLECT: [&str; 9] = ["collect", "--port", "sim", "--task", "push", "--policy", "expert", "--episodes", "3"];
+
 /// Records three episodes of the simulated arm.
 fn record(out: &str) {
-    let output = hindsight(&[
-        "collect",
-        "--port",
-        "sim",
-        "--task",
-        "push",
-        "--policy",
-        "expert",
-        "--episodes",
-        "3",
-        "--out",
-        out,
-    ]);
+    let output = hindsight(&[&COLLECT[..], &["--out", out]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -264,6 +254,47 @@ fn a_slow_loop_fails_the_check() {
     let (code, report) = episodes(&["check", path(&slow)]);
     assert_eq!((code, &report["worst"]), (1, &"wrong".into()));
     assert!(report.to_string().contains("the loop ran slow: 1 gaps, the longest 58.0 ms"), "{report}");
+}
+
+#[test]
+fn a_full_disk_ends_the_session_by_name_and_all_that_was_written_is_read() {
+    let place = tempfile::tempdir().unwrap();
+    let (full, free) = (place.path().join("full"), place.path().join("free"));
+    // A limit on the size of files stands in for a full disk: it needs no mount, and holds for root too.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hindsight")])
+        .args(COLLECT)
+        .args(["--out", path(&full)])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for word in ["episode-000000.mcap", "File too large", "can be read", "free some space"] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    record(path(&free));
+    let whole = read(&free.join("episode-000000.mcap")).unwrap().episode;
+    let found = read(&full.join("episode-000000.mcap")).unwrap();
+    let ticks = found.episode.ticks;
+    assert!(!ticks.is_empty() && ticks == whole.ticks[..ticks.len()], "{} ticks", ticks.len());
+    let room = fs::metadata(full.join("episode-000000.mcap")).unwrap().len();
+    let whole_bytes = fs::metadata(free.join("episode-000000.mcap")).unwrap().len();
+    assert!(room < whole_bytes && found.damage.is_some());
+    assert!(!full.join("episode-000001.mcap").exists(), "the session ends");
+
+    // With room again, the next session goes on beside the broken file.
+    record(path(&full));
+    assert_eq!(fs::metadata(full.join("episode-000000.mcap")).unwrap().len(), room);
+    assert!(read(&full.join("episode-000003.mcap")).unwrap().is_complete());
+}
+
+#[test]
+fn a_folder_that_takes_no_files_is_refused_before_the_arm_moves() {
+    // Nobody can make a file there, root neither.
+    let output = hindsight(&[&COLLECT[..], &["--out", "/sys/kernel"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "an error of use, not of a running arm: {said}");
+    assert!(said.contains("cannot use /sys/kernel") && said.contains("can be read and written"), "{said}");
 }
 
 /// The first ticks of a recording of the simulated arm, as a file's bytes, and what is in them.

@@ -66,7 +66,7 @@ impl Collect {
             ..EpisodeStart::default()
         };
         let attachments = self.attachments(&setup)?;
-        let folder = Folder::create(&self.out)?;
+        let folder = Folder::create_to_record(&self.out)?;
         let plan = Plan { episodes: self.episodes, seed: common.seed, goal_m: None, recorded: true };
         let record = Record { folder, label, attachments };
         let session = rollout::run(&self.rig, &setup, &mut policy, &plan, Some(&record), common)?;

@@ -100,7 +100,8 @@ pub(super) fn run(
     });
     desk.bar.finish_and_clear();
     let mut drive = drive?;
-    if let (Some(lost), None) = (desk.lost, &drive.failure) {
+    // The control thread only knows that there is no more recording; who finished the file knows why.
+    if let (Some(lost), None | Some(Failure::Log(_))) = (desk.lost, &drive.failure) {
         drive.failure = Some(Failure::Log(lost));
     }
     Ok(Session { drive, recordings: desk.recordings, real })
@@ -174,7 +175,9 @@ impl Desk<'_> {
             Ok(recording) => {
                 if recording.lost_ticks > 0 {
                     let (path, lost) = (recording.path.display(), recording.lost_ticks);
-                    self.lost = Some(format!("{path}: the disk was too slow for the last {lost} ticks"));
+                    self.lost = Some(format!(
+                        "{path}: the disk was too slow for the last {lost} ticks; record to a faster one"
+                    ));
                 }
                 self.recordings.push(recording);
             }

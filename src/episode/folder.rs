@@ -57,6 +57,20 @@ impl Folder {
         Self::open(path)
     }
 
+    /// As [`Folder::create`], for episodes to be recorded: a folder that takes no files is refused here, before an arm
+    /// moves, and not at the first episode.
+    ///
+    /// # Errors
+    /// It cannot be made, listed, or written to.
+    pub fn create_to_record(path: &Path) -> Result<Self, FolderError> {
+        let folder = Self::create(path)?;
+        // Only trying tells: access rights say nothing of a read-only disk, and to root nothing at all.
+        let probe = path.join(".hindsight-probe");
+        let tried = fs::write(&probe, []).and_then(|()| fs::remove_file(&probe));
+        tried.map_err(|cause| FolderError { path: path.to_owned(), cause })?;
+        Ok(folder)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
