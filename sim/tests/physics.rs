@@ -188,3 +188,28 @@ fn bad_poses_and_goals_are_refused() {
     params.servos.pop();
     assert!(World::new(&model, &params, SEED).is_err());
 }
+
+#[test]
+fn a_hand_takes_a_limp_joint_slowly_to_where_it_shall_be_and_no_further_than_its_stop() {
+    let (model, mut world) = world(&SimParams::so101().unwrap());
+    for (joint, limits) in model.limits().iter().enumerate() {
+        let goal = f64::from(0.5 * (limits.lower_rad + limits.upper_rad)) + 0.2;
+        world.take_by_hand(joint, Some(goal)).unwrap();
+    }
+    let mut quickest = 0.0_f64;
+    for _ in 0..1_000 {
+        world.step();
+        quickest = world.joint_velocities().iter().fold(quickest, |most, speed| most.max(speed.abs()));
+    }
+    assert!((0.8..1.5).contains(&quickest), "{quickest} rad/s");
+    for (limits, position) in model.limits().iter().zip(world.joint_positions()) {
+        let goal = f64::from(0.5 * (limits.lower_rad + limits.upper_rad)) + 0.2;
+        assert!((position - goal).abs() < 0.03, "{position} instead of {goal}");
+    }
+    world.take_by_hand(5, Some(9.0)).unwrap();
+    run(&mut world, 4.0);
+    assert!((world.joint_positions()[5] - f64::from(model.limits()[5].upper_rad)).abs() < 0.05);
+    world.take_by_hand(5, None).unwrap();
+    assert!(world.take_by_hand(6, None).is_err());
+    assert!(world.take_by_hand(0, Some(f64::NAN)).is_err());
+}

@@ -10,6 +10,7 @@ mod episodes;
 mod eval;
 mod experiment;
 mod finetune;
+mod hand;
 mod import;
 mod interrupt;
 mod monitor;

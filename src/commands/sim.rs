@@ -20,6 +20,7 @@ use serde_json::json;
 use sim::bus::Faults;
 use sim::{Device, FarEnd, Line, ObjectPose, ServoBus, World};
 
+use super::hand::Hands;
 use super::interrupt::Interrupt;
 use super::rig::{ArmName, Setup};
 use super::{Common, Finish, UsageError, output};
@@ -64,6 +65,10 @@ pub(super) struct Sim {
     /// nothing for reach
     #[arg(long, value_enum, default_value = "push")]
     task: TaskKind,
+    /// Take joints by hand as lines of standard input say, such as `elbow_flex 0.5` (rad) or `elbow_flex free`; a hand
+    /// is slow, not stronger than a person's, and stays until it lets go
+    #[arg(long)]
+    hand: bool,
     /// Simulate an arm that differs from its twin, drawn from this seed
     #[arg(long, value_name = "SEED")]
     differ: Option<u64>,
@@ -117,7 +122,8 @@ impl Sim {
         let hand =
             setup.task.objects.map(|region| StageHand { region, rng, patience_us, away_since_us: None, put_back: 0 });
         let interrupt = Interrupt::listen("stopping")?;
-        let mut table = Table { camera, hand, untold: false };
+        let hands = self.hand.then(|| Hands::listen(&setup.model));
+        let mut table = Table { camera, hand, hands, untold: false };
         let mut line = Line::open(&self.link)?;
         eprintln!("simulating {} at {}{told}; Ctrl-C ends it", self.arm.name(), self.link.display());
         let (report, simulated_us) = match self.protocol {
@@ -192,12 +198,17 @@ fn boot_id() -> u32 {
 struct Table {
     camera: Option<Camera>,
     hand: Option<StageHand>,
+    /// On the arm.
+    hands: Option<Hands>,
     untold: bool,
 }
 
 impl Table {
     fn look(&mut self, world: &mut World) {
         let now_us = world.time_us();
+        if let Some(hands) = &self.hands {
+            hands.act(world);
+        }
         if let Some(hand) = &mut self.hand {
             hand.watch(now_us, world);
         }

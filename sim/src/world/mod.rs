@@ -1,5 +1,6 @@
 //! The simulated arm on its table: rigid-body physics under servo models, and [`Motors`] for a firmware to drive.
 
+mod hand;
 mod scene;
 
 use crate::delay::{CommandLine, FeedbackLine, Goals, Joints, Sample};
@@ -7,6 +8,7 @@ use crate::model::ArmModel;
 use crate::params::{ParamsError, SimParams};
 use crate::servo::{self, Servo};
 use firmware_bridge::{JointLimits, JointState, MAX_JOINTS, Motors};
+use hand::Hand;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use scene::Scene;
@@ -78,6 +80,7 @@ pub struct World {
     feedback: FeedbackLine,
     /// What the servos hold.
     goals: Goals,
+    hands: [Option<Hand>; MAX_JOINTS],
     position_rad: Joints,
     velocity_rad_s: Joints,
     rng: Pcg64Mcg,
@@ -106,6 +109,7 @@ impl World {
             commands: CommandLine::new(),
             feedback: FeedbackLine::new(Sample::default()),
             goals: [None; MAX_JOINTS],
+            hands: [None; MAX_JOINTS],
             position_rad: zero,
             velocity_rad_s: [0.0; MAX_JOINTS],
             rng: Pcg64Mcg::seed_from_u64(seed),
@@ -116,7 +120,7 @@ impl World {
     }
 
     /// Puts the arm at rest and powered off at `joints_rad`, and a fresh object flat on the table at
-    /// `[x, y, yaw]` (m, rad) or none. What was on its way to or from the servos is lost; time goes on.
+    /// `[x, y, yaw]` (m, rad) or none. What was on its way to or from the servos is lost, hands let go; time goes on.
     ///
     /// # Errors
     /// See [`SimError`]; the world is unchanged.
@@ -148,6 +152,7 @@ impl World {
         self.servos.extend(self.params.servos.iter().enumerate().map(|(i, s)| Servo::new(self.params.motor_of(i), s)));
         self.commands = CommandLine::new();
         self.goals = [None; MAX_JOINTS];
+        self.hands = [None; MAX_JOINTS];
         self.feedback = FeedbackLine::new(self.sample());
         Ok(())
     }
@@ -169,7 +174,13 @@ impl World {
             self.goals = command;
         }
         for (i, servo) in self.servos.iter_mut().enumerate() {
-            let drive = servo.step(self.goals[i], self.position_rad[i], self.velocity_rad_s[i], STEP_US as f64 * 1e-6);
+            let (position_rad, dt_s) = (self.position_rad[i], STEP_US as f64 * 1e-6);
+            let mut drive = servo.step(self.goals[i], position_rad, self.velocity_rad_s[i], dt_s);
+            if let Some(hand) = &mut self.hands[i] {
+                let push = hand.push(position_rad, dt_s);
+                drive.torque_nm += push.torque_nm;
+                drive.damping += push.damping;
+            }
             self.scene.set_drive(i, drive);
         }
         self.scene.step();
@@ -209,6 +220,24 @@ impl World {
     pub fn set_object(&mut self, pose: &ObjectPose) -> Result<(), SimError> {
         check_finite(pose)?;
         self.scene.set_object(pose);
+        Ok(())
+    }
+
+    /// Lets a person's hand take joint `index` to `goal_rad` and keep it there, or let go of it. A hand pushes on the
+    /// joint beside its servo; it moves nothing by itself that a hand could not.
+    ///
+    /// # Errors
+    /// [`SimError::NotFinite`], [`SimError::JointCount`]; nobody touches anything.
+    pub fn take_by_hand(&mut self, index: usize, goal_rad: Option<f64>) -> Result<(), SimError> {
+        if let Some(found) = goal_rad.filter(|goal| !goal.is_finite()) {
+            return Err(SimError::NotFinite { what: "a hand's goal", found });
+        }
+        let expected = self.model.joints.len();
+        let (Some(hand), true) = (self.hands.get_mut(index), index < expected) else {
+            return Err(SimError::JointCount { expected, found: index + 1 });
+        };
+        let from_rad = hand.as_ref().map_or(self.position_rad[index], Hand::at_rad);
+        *hand = goal_rad.map(|goal_rad| Hand::new(from_rad, goal_rad));
         Ok(())
     }
 
