@@ -426,6 +426,17 @@ fn people_can_look_at_the_servos_behind_a_port_and_are_told_what_is_wrong() {
         ["port", "servos", "firmware"].iter().all(|what| grade(&report, what) == Some("good".into()))
     });
     assert!(healthy);
+    let file = place.path().join("arm.json");
+    let calibrated = |name: &str, expected: &str| {
+        let arguments = ["doctor", "--port", port, "--calibration", name, "--json"];
+        (0..TRIES).any(|_| grade(&program(&arguments).1, "calibration") == Some(expected.into()))
+    };
+    Calibration::nominal(Protocol::Feetech, &model().limits()).unwrap().save(&file).unwrap();
+    assert!(calibrated(file.to_str().unwrap(), "good"));
+    let text = std::fs::read_to_string(&file).unwrap().replacen("\"homing_offset\": 0", "\"homing_offset\": 9", 1);
+    std::fs::write(&file, text).unwrap();
+    assert!(calibrated(file.to_str().unwrap(), "bad"));
+    assert!(calibrated(place.path().join("none.json").to_str().unwrap(), "bad"));
     let arguments = ["doctor", "--port", port, "--task", "reach", "--policy", "push", "--json"];
     let (code, report) = program(&arguments);
     assert_eq!((code, grade(&report, "policy")), (Some(1), Some("bad".into())), "{report}");

@@ -1,7 +1,8 @@
 //! `hindsight doctor`: everything that can be found out about an arm without moving it, and a remedy for each thing
 //! that is wrong.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -9,10 +10,10 @@ use firmware_bridge::message::Mode;
 use firmware_bridge::servo::Protocol;
 use hindsight::arm::bus::{Answer, Bus};
 use hindsight::arm::servo_arm::{self, IDS, JOINTS, Kit};
-use hindsight::arm::{Arm, BridgeArm, BridgeOptions};
+use hindsight::arm::{Arm, BridgeArm, BridgeOptions, Calibration};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::{Histogram, PERIOD_US};
-use hindsight::link::{self, Link};
+use hindsight::link::{self, Link, serial};
 use hindsight::task::TaskKind;
 use serde::Serialize;
 use serde_json::json;
@@ -29,6 +30,8 @@ const PERIODS: u32 = 250;
 const BYTE_US: f64 = 10.0;
 /// Servos that are hotter are worth a word, °C; they protect themselves at 70.
 const HOT_C: f32 = 60.0;
+/// Older calibrations are worth a look, days.
+const OLD_DAYS: u64 = 90;
 const TRIES: u32 = 3;
 
 /// Find out what is wrong with an arm, and what to do about it
@@ -37,6 +40,9 @@ pub(super) struct Doctor {
     /// Serial port of the arm
     #[arg(long)]
     port: String,
+    /// Also check the servos against this calibration, as `hindsight calibrate` or LeRobot wrote it
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
     /// Also check that this policy, an ONNX file or a shipped one, fits the task
     #[arg(long, requires = "task")]
     policy: Option<String>,
@@ -63,8 +69,9 @@ struct Finding {
     remedy: String,
 }
 
+/// What was found, and what was measured, µs.
 #[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
+struct Findings(Vec<Finding>, BTreeMap<&'static str, [f64; 2]>);
 
 impl Findings {
     fn add(&mut self, grade: Grade, what: &str, found: impl Into<String>, remedy: &str) {
@@ -91,8 +98,8 @@ impl Doctor {
     /// Something was found that keeps the arm from working.
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
         let mut findings = Findings::default();
-        latency_timer(&self.port, &mut findings);
         self.look_at_port(&mut findings);
+        latency_timer(&self.port, &mut findings);
         machine(&mut findings);
         self.look_at_policy(common, &mut findings);
         for Finding { grade, what, found, remedy } in &findings.0 {
@@ -106,7 +113,9 @@ impl Doctor {
                 output::say(common, &format!("      {:22} -> {remedy}", ""));
             }
         }
-        output::finish(common, &json!({ "findings": findings.0, "worst": findings.worst() }));
+        let figures: BTreeMap<_, _> =
+            findings.1.iter().map(|(name, [p50, p99])| (name, json!({ "p50": p50, "p99": p99 }))).collect();
+        output::finish(common, &json!({ "findings": findings.0, "worst": findings.worst(), "figures_us": figures }));
         match findings.worst() {
             Grade::Bad => {
                 let count = findings.0.iter().filter(|finding| finding.grade == Grade::Bad).count();
@@ -124,9 +133,51 @@ impl Doctor {
         findings.add(Grade::Good, "port", format!("{} opens", self.port), "");
         match servo_arm::detect(port, SystemClock) {
             Err(error) => findings.add(Grade::Bad, "line", error.to_string(), "check the cable"),
-            Ok((Some(kit), mut bus)) => servos(kit, &mut bus, findings),
+            Ok((Some(kit), mut bus)) => {
+                servos(kit, &mut bus, findings);
+                self.look_at_calibration(kit, &mut bus, findings);
+            }
             Ok((None, bus)) => bridge(bus.into_link(), findings),
         }
+    }
+
+    /// Whether the servos hold what the calibration says, and how old it is.
+    fn look_at_calibration<L: Link>(&self, kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
+        let what = "calibration";
+        let (offsets, age) = match &self.calibration {
+            Some(file) => match Calibration::load(kit.protocol, file) {
+                Ok(calibration) => {
+                    let modified = std::fs::metadata(file).and_then(|about| about.modified());
+                    let days = modified.ok().and_then(|at| at.elapsed().ok()).map(|age| age.as_secs() / 86_400);
+                    (Some((*calibration.joints()).map(|joint| joint.homing_offset)), days)
+                }
+                Err(error) => return findings.add(Grade::Bad, what, error.to_string(), "name another file"),
+            },
+            None => (None, None),
+        };
+        let held: Vec<Option<i32>> =
+            IDS.iter().map(|id| bus.read(*id, &kit.registers.homing_offset, TRIES).ok()).collect();
+        let Some(offsets) = offsets else {
+            let found = match held.iter().all(|offset| offset.is_none_or(|offset| offset == 0)) {
+                true => "none named; every joint is taken to read 2048 at its zero",
+                false => "none named, and the servos hold one",
+            };
+            let remedy = "give its --calibration FILE, or make one: hindsight calibrate";
+            return findings.add(Grade::Doubtful, what, found, remedy);
+        };
+        let moved: Vec<&str> = (held.iter().zip(offsets).zip(JOINTS))
+            .filter(|((held, offset), _)| held.is_some_and(|held| held != *offset))
+            .map(|(_, joint)| joint)
+            .collect();
+        if !moved.is_empty() {
+            let found = format!("other offsets in {}", moved.join(", "));
+            return findings.add(Grade::Bad, what, found, "hindsight calibrate --restore FILE, or calibrate anew");
+        }
+        let days = age.unwrap_or(0);
+        let grade = if days > OLD_DAYS { Grade::Doubtful } else { Grade::Good };
+        let remedy =
+            "horns slip and gears wear: compare a joint's stops with its range, and calibrate anew if they differ";
+        findings.add(grade, what, format!("the servos hold it; {days} days old"), remedy);
     }
 
     fn look_at_policy(&self, common: &Common, findings: &mut Findings) {
@@ -142,14 +193,12 @@ impl Doctor {
     }
 }
 
-/// An FTDI adapter holds short answers back for 16 ms unless it is told not to.
+/// An FTDI adapter holds short answers back for 16 ms unless it is told not to, as opening the port tries.
 fn latency_timer(port: &str, findings: &mut Findings) {
-    let device = std::fs::canonicalize(port).unwrap_or_else(|_| Path::new(port).to_owned());
-    let Some(name) = device.file_name() else { return };
-    let file = Path::new("/sys/bus/usb-serial/devices").join(name).join("latency_timer");
+    let Some(file) = serial::latency_timer(port) else { return };
     let Ok(text) = std::fs::read_to_string(&file) else { return };
     let grade = if text.trim() == "1" { Grade::Good } else { Grade::Bad };
-    let remedy = format!("echo 1 | sudo tee {}", file.display());
+    let remedy = format!("may not be written by you: echo 1 | sudo tee {}", file.display());
     findings.add(grade, "adapter's latency", format!("{} ms", text.trim()), &remedy);
 }
 
@@ -267,6 +316,7 @@ fn round_trip<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut 
     }
     let wire_us = tick_bytes(kit).map(|bytes| bytes as f64 * BYTE_US);
     let [median, late] = [0.5, 0.99].map(|q| times.quantile_us(q).unwrap_or(0.0));
+    findings.1.insert("bus_reading", [median, late]);
     let lost = bus.counts().lost - before.lost;
     let asked = bus.counts().asked - before.asked;
     let found = format!(
@@ -316,6 +366,7 @@ fn machine(findings: &mut Findings) {
         lateness.record(clock.now_us() - due_us);
     }
     let [median, late] = [0.5, 0.99].map(|q| lateness.quantile_us(q).unwrap_or(0.0));
+    findings.1.insert("loop_wakes_late", [median, late]);
     let found = format!("wakes {median:.0} µs late, 99 % within {late:.0} µs");
     let grade = if late > f64::from(PERIOD_US) / 2.0 { Grade::Doubtful } else { Grade::Good };
     findings.add(grade, "machine", found, "close what else runs; a busy machine makes the arm jerk");
