@@ -142,8 +142,11 @@ fn a_recording_is_repeated_by_policy_and_filter_and_the_first_difference_is_told
     assert_eq!(report["files"][0]["policy_step"], 20);
 }
 
-/// Every file below a folder, by its path within.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Bytes of files, by their path within a folder.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every file below a folder.
+fn tree(folder: &Path) -> Files {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let at = entry.unwrap().path();
@@ -193,6 +196,134 @@ fn an_exported_dataset_holds_the_recorded_transitions_and_the_same_bytes_every_t
             assert!((0..4).all(|i| found.get_float(i).unwrap() == recorded.applied_action[i]), "frame {k}");
         }
     }
+}
+
+/// Transitions with the f32s' bits, without the stamps: an import has those of its frames.
+fn transitions(folder: &Path) -> Vec<Vec<(u32, Vec<u32>, bool)>> {
+    let read = |file: &PathBuf| read(file).unwrap().episode;
+    let all = |episode: Episode| {
+        let steps = episode.transitions(|achieved, desired| episode.start.compute_reward(achieved, desired));
+        let numbers = steps.map(|t| {
+            let parts = [t.observation, &t.achieved_goal, &t.desired_goal, &t.requested_action, &t.applied_action];
+            let after = [t.next_observation, &t.next_achieved_goal, &[t.reward]];
+            let bits = parts.into_iter().chain(after).flatten().map(|x| x.to_bits()).collect();
+            (t.step, bits, t.intervened)
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    Folder::open(folder).unwrap().files().unwrap().iter().map(read).map(all).collect()
+}
+
+/// Takes from a dataset what this program adds to LeRobot's own features.
+fn strip(dataset: &Path) {
+    let info = dataset.join("meta/info.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&info).unwrap()).unwrap();
+    let features = json["features"].as_object_mut().unwrap();
+    features.retain(|name, _| !name.starts_with("step.") && name != "stamp_us");
+    fs::write(info, json.to_string()).unwrap();
+}
+
+#[test]
+fn an_export_comes_back_with_the_same_transitions_at_any_rate() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let source = at("source");
+    record(path(&source));
+    let recorded = transitions(&source);
+    assert!(recorded.iter().all(|steps| steps.len() == 50) && recorded.len() == 3);
+    for rate in ["25", "30", "200"] {
+        let (dataset, back) = (at(&format!("dataset{rate}")), at(&format!("back{rate}")));
+        let (code, _) = episodes(&["export", path(&source), "--rate", rate, "--out", path(&dataset)]);
+        assert_eq!(code, 0);
+        let (code, report) = episodes(&["import", path(&dataset), "--task", "push", "--out", path(&back)]);
+        assert_eq!((code, &report["episodes"], &report["transitions"]), (0, &3.into(), &150.into()), "{report}");
+        assert!(transitions(&back) == recorded, "at {rate} Hz");
+        let (code, report) = episodes(&["list", path(&back)]);
+        assert_eq!((code, &report["contact_fraction"]), (0, &1.0.into()), "{report}");
+    }
+    let refused =
+        hindsight(&["episodes", "import", path(&at("dataset25")), "--task", "slide", "--out", path(&at("no"))]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && told.contains("expected \"slide\""), "{told}");
+}
+
+#[test]
+fn a_demonstration_in_joint_goals_becomes_the_actions_that_made_it() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let source = at("source");
+    record(path(&source));
+    let recorded = |number: u64| read(&Folder::open(&source).unwrap().file(number)).unwrap().episode;
+    for rate in ["25", "30", "100"] {
+        let (dataset, back) = (at(&format!("dataset{rate}")), at(&format!("back{rate}")));
+        let (code, _) = episodes(&["export", path(&source), "--rate", rate, "--out", path(&dataset)]);
+        assert_eq!(code, 0);
+        strip(&dataset);
+        let (code, report) = episodes(&["import", path(&dataset), "--task", "push", "--out", path(&back)]);
+        assert_eq!((code, &report["episodes"]), (0, &3.into()), "{report}");
+        assert_eq!(report["losses"]["outside_limits"], 0, "{report}");
+        assert!(report["losses"]["hand_off_rad"].as_f64().unwrap() < 0.2, "{report}");
+        for number in 0..3 {
+            let (before, after) = (recorded(number), read(&Folder::open(&back).unwrap().file(number)).unwrap().episode);
+            let pairs: Vec<_> = before.transitions(|_, _| 0.0).zip(after.transitions(|_, _| 0.0)).collect();
+            assert!(pairs.len() >= 49, "{}", pairs.len());
+            let mean = |of: &dyn Fn(usize) -> f64| (0..pairs.len()).map(of).sum::<f64>() / pairs.len() as f64;
+            let apart = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+            };
+            let moved_m = mean(&|k| apart(&pairs[k].0.observation[..3], &pairs[k].1.observation[..3]));
+            let acted = mean(&|k| apart(&pairs[k].0.applied_action[..3], &pairs[k].1.applied_action[..3]));
+            let usual = mean(&|k| apart(&pairs[k].0.applied_action[..3], &[0.0; 3]));
+            assert!(moved_m < 0.003 && acted < 0.5 * usual, "{rate} Hz: {moved_m} m, {acted} of {usual}");
+        }
+    }
+}
+
+#[test]
+fn a_dataset_that_does_not_fit_is_refused_and_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    record(path(&at("source")));
+    let (code, _) = episodes(&["export", path(&at("source")), "--out", path(&at("good"))]);
+    assert_eq!(code, 0);
+    let good = tree(&at("good"));
+    let data = Path::new("data/chunk-000/file-000.parquet");
+    let mut cases = 0;
+    let mut refused = |expected: &str, change: &dyn Fn(&mut Files)| {
+        let (mut files, bad, out) = (good.clone(), at(&format!("bad{cases}")), at("out"));
+        cases += 1;
+        change(&mut files);
+        for (name, bytes) in files {
+            fs::create_dir_all(bad.join(&name).parent().unwrap()).unwrap();
+            fs::write(bad.join(name), bytes).unwrap();
+        }
+        let output = hindsight(&["episodes", "import", path(&bad), "--task", "push", "--out", path(&out)]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains(expected), "expected {expected:?} in {told:?}");
+        assert!(!out.exists() || tree(&out).is_empty(), "{expected}");
+    };
+    let info = |from: &'static str, to: &'static str| {
+        move |files: &mut Files| {
+            let text = files.get_mut(Path::new("meta/info.json")).unwrap();
+            let changed = String::from_utf8(text.clone()).unwrap().replace(from, to);
+            assert_ne!(changed.as_bytes(), &text[..]);
+            *text = changed.into_bytes();
+        }
+    };
+    refused("says version v2.1, expected v3.0", &info("v3.0", "v2.1"));
+    refused("robot \"koch_follower\", expected so101_follower", &info("so101_follower", "koch_follower"));
+    refused("wrist_flex.pos", &info("\"wrist_flex.pos\"", "\"main_wrist_flex\""));
+    refused("expected 302 frames in meta/episodes", &info("\"total_frames\": 303", "\"total_frames\": 302"));
+    refused("expected 4 episodes in meta/episodes", &info("\"total_episodes\": 3", "\"total_episodes\": 4"));
+    refused("info.json is damaged", &|files| files.get_mut(Path::new("meta/info.json")).unwrap().truncate(100));
+    refused("is no LeRobot dataset", &|files| drop(files.remove(Path::new("meta/info.json"))));
+    refused("file-000.parquet is damaged", &|files| files.get_mut(data).unwrap().truncate(5000));
+    refused("expected 303 rows in data/", &|files| {
+        drop(files.remove(data).map(|_| files.insert("data/chunk-000/x".into(), vec![])))
+    });
+    // A page whose bytes were changed is told by the decoder, or by what it gives.
+    let middle = good[data].len() / 2;
+    refused("file-000.parquet", &|files| files.get_mut(data).unwrap()[middle - 2000..middle + 2000].fill(0xff));
 }
 
 #[test]

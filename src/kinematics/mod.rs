@@ -344,6 +344,13 @@ impl Kinematics {
         Self { profile_roll_rad: roll_rad, ..self }
     }
 
+    /// Pitch of the hand on the profile with the fingertip at `position_m`, rad below the horizon.
+    #[must_use]
+    pub fn pitch_on_profile(&self, position_m: [f64; 3]) -> f64 {
+        let [x, y, z] = position_m;
+        self.reach.pitch(x.hypot(y), z)
+    }
+
     /// [`Self::inverse`] with the pitch of [`Reach::pitch`] and the roll of [`Self::with_profile_roll`]: the arm's
     /// pose as a function of the fingertip's position alone.
     ///

@@ -14,6 +14,8 @@ use crate::kinematics::{GRASP_ROLL_RAD, PUSH_ROLL_RAD};
 
 /// Policy steps in an episode: 4 s at 12.5 Hz.
 pub const EPISODE_STEPS: usize = 50;
+/// Length of a policy step, µs.
+pub const STEP_US: u32 = 80_000;
 /// Length of an action: fingertip displacement x, y, z and gripper, each in [−1, 1].
 pub const ACTION_SIZE: usize = 4;
 /// Fingertip displacement that 1.0 in an action asks for in one policy step, m.
@@ -142,6 +144,13 @@ impl TaskKind {
         }
         let set_point_rad = (jaw_rad + JAW_SCALE_RAD * asked).clamp(JAW_CLOSED_RAD, JAW_OPEN_RAD);
         (set_point_rad, ((set_point_rad - jaw_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0))
+    }
+
+    /// The number of an action that asks for the jaw at `goal_rad` with the jaw at `jaw_rad`; 0 where the jaw stays
+    /// closed. What [`Self::jaw_set_point`] takes.
+    #[must_use]
+    pub fn jaw_action(self, jaw_rad: f32, goal_rad: f32) -> f32 {
+        if self.grasps() { ((goal_rad - jaw_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0) } else { 0.0 }
     }
 
     /// What lies on the table, and how slippery that is; a puck that nobody touches for reach.

@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod import;
 mod list;
 mod merge;
 mod recover;
@@ -33,6 +34,8 @@ enum Command {
     Check(check::Check),
     /// Write episodes for other tools: a LeRobot dataset, or all ticks as one table
     Export(export::Export),
+    /// Take in a LeRobot dataset (version 3.0) of the same arm, to learn from
+    Import(import::Import),
     /// List the episodes of a folder with their figures
     List(list::List),
     /// Copy the episodes of several folders into one
@@ -58,6 +61,7 @@ impl Episodes {
         match &self.command {
             Command::Check(command) => command.run(common),
             Command::Export(command) => command.run(common),
+            Command::Import(command) => command.run(common),
             Command::List(command) => command.run(common),
             Command::Merge(command) => command.run(common),
             Command::Recover(command) => command.run(common),

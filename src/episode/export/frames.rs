@@ -9,6 +9,7 @@
 
 use super::ExportError;
 use super::table::{Column, Values};
+use crate::episode::joint_units::JointUnits;
 use crate::episode::{Episode, Tick};
 use crate::kinematics::Kinematics;
 use sim::ArmModel;
@@ -18,37 +19,6 @@ use std::path::Path;
 pub(super) struct Feature {
     pub(super) column: Column,
     pub(super) names: Vec<String>,
-}
-
-/// From radians to LeRobot's units, joint by joint: factor and offset.
-#[derive(Debug, Clone)]
-pub(super) struct Units(Vec<(f64, f64)>);
-
-impl Units {
-    /// LeRobot puts 0° in the middle of a joint's calibrated range (`MotorNormMode.DEGREES`); the gripper's range is
-    /// 0 to 100 (`RANGE_0_100`). The ranges are taken to be the model's.
-    pub(super) fn of(model: &ArmModel) -> Self {
-        let ranges = model.joints.iter().map(|joint| {
-            let limits = joint.limits;
-            (f64::from(limits.lower_rad), f64::from(limits.upper_rad))
-        });
-        let last = model.joints.len() - 1;
-        let units = ranges.enumerate().map(|(joint, (lower, upper))| {
-            if joint == last {
-                let factor = 100.0 / (upper - lower);
-                (factor, -lower * factor)
-            } else {
-                let factor = 180.0 / std::f64::consts::PI;
-                (factor, -0.5 * (lower + upper) * factor)
-            }
-        });
-        Self(units.collect())
-    }
-
-    /// Angles in rad in LeRobot's units.
-    pub(super) fn convert<'a>(&'a self, rad: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
-        rad.iter().zip(&self.0).map(|(rad, (factor, offset))| (f64::from(*rad) * factor + offset) as f32)
-    }
 }
 
 /// The ticks of a policy step, or those before the first one.
@@ -114,7 +84,7 @@ pub(super) fn features(
         })
         .collect();
 
-    let units = Units::of(model);
+    let units = JointUnits::of(model);
     let mut features = Vec::new();
     let mut floats = |name: &str, names: Vec<String>, of: &dyn Fn(usize) -> Vec<f32>| {
         let values = sampled.iter().flat_map(|&tick| of(tick)).collect();
@@ -123,8 +93,8 @@ pub(super) fn features(
     let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let joint_names: Vec<String> = model.joints.iter().map(|joint| format!("{}.pos", joint.name)).collect();
     let position = ["x_m", "y_m", "z_m"];
-    floats("observation.state", joint_names.clone(), &|tick| units.convert(&ticks[tick].joints.position_rad).collect());
-    floats("action", joint_names, &|tick| units.convert(goals[tick]).collect());
+    floats("observation.state", joint_names.clone(), &|tick| units.of_rad(&ticks[tick].joints.position_rad).collect());
+    floats("action", joint_names, &|tick| units.of_rad(goals[tick]).collect());
     floats("observation.fingertip", named(&position), &|tick| {
         kinematics.forward(&ticks[tick].joints.position_rad).position_m.map(|x| x as f32).to_vec()
     });
@@ -157,7 +127,7 @@ pub(super) fn features(
         features.push(Feature { column: Column::new(name, Values::I64(values)), names: named(&[name]) });
     };
     whole("step.index", &|tick| steps[step_of[tick]].number);
-    whole("step.intervened", &|tick| i64::from(in_step(tick).iter().any(|tick| tick.interventions != 0)));
+    whole("step.interventions", &|tick| in_step(tick).iter().fold(0, |all, tick| all | i64::from(tick.interventions)));
     whole("stamp_us", &|tick| ticks[tick].stamp_us as i64);
     Ok(features)
 }
@@ -196,21 +166,6 @@ mod tests {
     fn a_rate_that_would_lose_a_step_is_refused() {
         assert!(of(&sample(4, 10), 13).is_ok());
         assert!(matches!(of(&sample(4, 10), 6), Err(ExportError::TooSlow { rate_hz: 6, .. })));
-    }
-
-    #[test]
-    fn joints_are_in_lerobots_units() {
-        let model = ArmModel::so101().unwrap();
-        let ends = |end: fn(&firmware_bridge::JointLimits) -> f32| -> Vec<f32> {
-            model.joints.iter().map(|joint| end(&joint.limits)).collect()
-        };
-        let units = Units::of(&model);
-        let lower: Vec<f32> = units.convert(&ends(|limits| limits.lower_rad)).collect();
-        let upper: Vec<f32> = units.convert(&ends(|limits| limits.upper_rad)).collect();
-        assert!(lower.iter().zip(&upper).take(5).all(|(a, b)| (a + b).abs() < 1e-3 && *b > 90.0));
-        assert!(lower[5].abs() < 1e-3 && (upper[5] - 100.0).abs() < 1e-3);
-        let straight: Vec<f32> = units.convert(&[std::f32::consts::FRAC_PI_2; 5]).collect();
-        assert!((straight[0] - 90.0).abs() < 1.0, "{straight:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod search;
 pub(super) mod tests;
 
 use crate::episode::Episode;
+use crate::episode::import::SOURCE_KEY;
 use arm::ArmFit;
 use object::ObjectFit;
 use rand::SeedableRng;
@@ -107,8 +108,8 @@ pub struct FitProgress {
 pub enum FitError {
     /// No episode can be replayed.
     #[error(
-        "none of the {found} episodes can be replayed: expected at least one that begins at rest and lasts 0.4 s, of \
-         an arm with {joints} joints; record more"
+        "none of the {found} episodes can be replayed: expected at least one that was recorded here (an imported one \
+         lacks the goals between its frames), begins at rest and lasts 0.4 s, of an arm with {joints} joints; record more"
     )]
     NoRecording {
         /// Episodes given.
@@ -148,7 +149,8 @@ pub fn fit(
     mut on_progress: impl FnMut(FitProgress),
 ) -> Result<Fit, FitError> {
     let joints = model.joints.len();
-    let recordings: Vec<Recording> = episodes.iter().filter_map(|e| Recording::new(e, joints)).collect();
+    let recorded = episodes.iter().filter(|episode| !episode.start.metadata.contains_key(SOURCE_KEY));
+    let recordings: Vec<Recording> = recorded.filter_map(|episode| Recording::new(episode, joints)).collect();
     if recordings.is_empty() {
         return Err(FitError::NoRecording { found: episodes.len(), joints });
     }
