@@ -326,6 +326,88 @@ fn a_dataset_that_does_not_fit_is_refused_and_leaves_nothing() {
     refused("file-000.parquet", &|files| files.get_mut(data).unwrap()[middle - 2000..middle + 2000].fill(0xff));
 }
 
+/// Foxglove's messages, by the numbers in its own schemas.
+mod foxglove {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct FrameTransforms {
+        #[prost(message, repeated, tag = 1)]
+        pub(super) transforms: Vec<FrameTransform>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct FrameTransform {
+        #[prost(string, tag = 2)]
+        pub(super) parent_frame_id: String,
+        #[prost(string, tag = 3)]
+        pub(super) child_frame_id: String,
+        #[prost(message, optional, tag = 4)]
+        pub(super) translation: Option<Numbers>,
+        #[prost(message, optional, tag = 5)]
+        pub(super) rotation: Option<Numbers>,
+    }
+
+    /// A vector or a quaternion.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Numbers {
+        #[prost(double, tag = 1)]
+        pub(super) x: f64,
+        #[prost(double, tag = 2)]
+        pub(super) y: f64,
+        #[prost(double, tag = 3)]
+        pub(super) z: f64,
+        #[prost(double, tag = 4)]
+        pub(super) w: f64,
+    }
+}
+
+#[test]
+fn a_view_has_the_arm_and_the_object_where_they_were_at_every_tick() {
+    let place = tempfile::tempdir().unwrap();
+    let (source, out) = (place.path().join("source"), place.path().join("views"));
+    record(path(&source));
+    let export = &["export", path(&source), "--format", "foxglove", "--out", path(&out)];
+    let (code, report) = episodes(export);
+    assert_eq!((code, &report["episodes"], &report["rows"]), (0, &3.into(), &1503.into()), "{report}");
+    assert_eq!(hindsight(&[&["episodes"], &export[..]].concat()).status.code(), Some(1), "nothing is overwritten");
+    let model = sim::ArmModel::so101().unwrap();
+    let kinematics = hindsight::kinematics::Kinematics::new(&model).unwrap();
+    let episode = read(&source.join("episode-000001.mcap")).unwrap().episode;
+    let bytes = fs::read(out.join("view-000001.mcap")).unwrap();
+    let mut ticks = episode.ticks.iter();
+    let mut scenes = Vec::new();
+    for message in mcap::MessageStream::new(&bytes).unwrap() {
+        let message = message.unwrap();
+        if message.channel.topic == "/scene" {
+            scenes.push(serde_json::from_slice::<Value>(&message.data).unwrap());
+            continue;
+        }
+        let tick = ticks.next().unwrap();
+        assert_eq!(message.log_time, tick.stamp_us * 1000);
+        let found = <foxglove::FrameTransforms as prost::Message>::decode(&message.data[..]).unwrap();
+        let mut frames = BTreeMap::from([("base".to_owned(), nalgebra::Isometry3::identity())]);
+        for transform in found.transforms {
+            let (at, turn) = (transform.translation.unwrap(), transform.rotation.unwrap());
+            let turn = nalgebra::Quaternion::new(turn.w, turn.x, turn.y, turn.z);
+            let pose = nalgebra::Isometry3::from_parts(
+                nalgebra::Translation3::new(at.x, at.y, at.z),
+                nalgebra::UnitQuaternion::new_normalize(turn),
+            );
+            let parent = frames[&transform.parent_frame_id];
+            frames.insert(transform.child_frame_id, parent * pose);
+        }
+        let tip = (frames[&model.joints[model.tip_joint].link.name] * model.tip).translation.vector;
+        let expected = kinematics.forward(&tick.joints.position_rad).position_m;
+        assert!((0..3).all(|i| (tip[i] - expected[i]).abs() < 1e-6), "{tip:?} {expected:?}");
+        let object = frames["object"].translation.vector;
+        assert_eq!(<[f64; 3]>::from(object), tick.object.unwrap().position);
+    }
+    assert!(ticks.next().is_none() && scenes.len() == 1);
+    let ids: Vec<&str> = scenes[0]["entities"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    for id in ["base", "hand", "jaw", "goal", "fingertip_path", "object", "object_path"] {
+        assert!(ids.contains(&id), "{id} not in {ids:?}");
+    }
+}
+
 #[test]
 fn a_table_has_every_tick_of_every_readable_episode() {
     let place = tempfile::tempdir().unwrap();

@@ -18,6 +18,8 @@ struct FileDescriptor {
     name: String,
     #[prost(string, tag = 2)]
     package: String,
+    #[prost(string, repeated, tag = 3)]
+    dependency: Vec<String>,
     #[prost(message, repeated, tag = 4)]
     message_type: Vec<Descriptor>,
     #[prost(string, tag = 12)]
@@ -58,6 +60,7 @@ pub(super) fn of(topic: Topic) -> (String, Vec<u8>) {
     let file = FileDescriptor {
         name: format!("hindsight/v1/{name}.proto"),
         package: PACKAGE.into(),
+        dependency: Vec::new(),
         message_type: message_type
             .into_iter()
             .filter(|message| message.name == name || uses(fields, &message.name))
@@ -65,6 +68,36 @@ pub(super) fn of(topic: Topic) -> (String, Vec<u8>) {
         syntax: "proto3".into(),
     };
     (format!("{PACKAGE}.{name}"), FileDescriptorSet { file: vec![file] }.encode_to_vec())
+}
+
+/// A message of somebody else's: its name, and its fields with number, type, whether they repeat, and message type's name.
+pub(super) type Described = (&'static str, &'static [(&'static str, i32, i32, bool, &'static str)]);
+
+/// Files of somebody else's messages as a serialised `FileDescriptorSet`: each file's name, package, imports and messages.
+pub(super) fn files(described: &[(&str, &str, &[&str], &[Described])]) -> Vec<u8> {
+    // Numbers of descriptor.proto: optional, repeated.
+    let label = |repeated: bool| if repeated { 3 } else { 1 };
+    let message = |&(name, fields): &Described| Descriptor {
+        name: name.into(),
+        field: fields
+            .iter()
+            .map(|&(name, number, kind, repeated, message)| FieldDescriptor {
+                name: name.into(),
+                number,
+                label: label(repeated),
+                kind,
+                type_name: (!message.is_empty()).then(|| message.into()),
+            })
+            .collect(),
+    };
+    let file = described.iter().map(|(name, package, imports, messages)| FileDescriptor {
+        name: (*name).into(),
+        package: (*package).into(),
+        dependency: imports.iter().map(|&import| import.into()).collect(),
+        message_type: messages.iter().map(message).collect(),
+        syntax: "proto3".into(),
+    });
+    FileDescriptorSet { file: file.collect() }.encode_to_vec()
 }
 
 fn uses(fields: &[Field], message: &str) -> bool {

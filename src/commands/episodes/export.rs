@@ -2,16 +2,17 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hindsight::episode::export::{lerobot, ticks};
-use hindsight::episode::read;
+use hindsight::episode::export::{foxglove, lerobot, ticks};
+use hindsight::episode::{Episode, read};
 use hindsight::kinematics::Kinematics;
+use hindsight::task::TaskKind;
 use serde_json::json;
-use sim::ArmModel;
+use sim::{ArmModel, SimParams};
 use std::path::PathBuf;
 
 use super::super::{Common, Finish, output};
 
-/// Write episodes for other tools: a LeRobot dataset, or all ticks as one table
+/// Write episodes for other tools: a LeRobot dataset, all ticks as one table, or views in three dimensions
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// Folder of recorded episodes, or one file
@@ -22,7 +23,7 @@ pub(super) struct Export {
     /// Frames a second of a LeRobot dataset; tables hold every tick
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
-    /// New folder of the dataset, or new file of the table
+    /// New folder of the dataset or the views, or new file of the table
     #[arg(long)]
     out: PathBuf,
 }
@@ -35,6 +36,8 @@ enum Format {
     Parquet,
     /// One CSV file, a row a tick
     Csv,
+    /// An MCAP file an episode that Foxglove shows in three dimensions
+    Foxglove,
 }
 
 impl Export {
@@ -50,12 +53,14 @@ impl Export {
             Format::Csv => table(ticks::Kind::Csv)?,
             Format::Parquet => table(ticks::Kind::Parquet)?,
             Format::Lerobot => {
-                // That of the first; what is of another arm is told then.
-                let first = files.iter().find_map(|file| read(file).ok());
-                let known = first.map(|first| super::model(&first.episode.start.arm)).transpose()?.flatten();
-                let model = known.map_or_else(ArmModel::so101, Ok)?;
+                let model = model_of(&files)?;
                 let kinematics = Kinematics::new(&model)?;
                 lerobot::export(&files, &self.out, &model, &kinematics, self.rate, || bar.inc(1))?
+            }
+            Format::Foxglove => {
+                let model = model_of(&files)?;
+                let kinematics = Kinematics::new(&model)?;
+                foxglove::export(&files, &self.out, &model, &kinematics, twin, || bar.inc(1))?
             }
         };
         bar.finish_and_clear();
@@ -72,4 +77,17 @@ impl Export {
         );
         Ok(if skipped == 0 && incomplete == 0 { Finish::Done } else { Finish::WithLoss })
     }
+}
+
+/// The arm of the first episode; what is of another one is told when its turn comes.
+fn model_of(files: &[PathBuf]) -> Result<ArmModel> {
+    let first = files.iter().find_map(|file| read(file).ok());
+    let known = first.map(|first| super::model(&first.episode.start.arm)).transpose()?.flatten();
+    Ok(known.map_or_else(ArmModel::so101, Ok)?)
+}
+
+/// The simulator of an episode's task, which knows the object's shape.
+fn twin(episode: &Episode) -> Option<SimParams> {
+    let kind = TaskKind::from_str(&episode.start.task, false).ok()?;
+    SimParams::so101_with(kind.prop()).ok()
 }

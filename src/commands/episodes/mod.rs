@@ -32,7 +32,7 @@ pub(super) struct Episodes {
 enum Command {
     /// Say what is wrong with episodes
     Check(check::Check),
-    /// Write episodes for other tools: a LeRobot dataset, or all ticks as one table
+    /// Write episodes for other tools: a LeRobot dataset, all ticks as one table, or views in three dimensions
     Export(export::Export),
     /// Take in a LeRobot dataset (version 3.0) of the same arm, to learn from
     Import(import::Import),

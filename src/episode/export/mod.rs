@@ -1,7 +1,9 @@
-//! Recorded episodes for other people's tools: [`lerobot`] datasets, and [`ticks`] as one flat table.
+//! Recorded episodes for other people's tools: [`lerobot`] datasets, [`ticks`] as one flat table, and [`foxglove`] views
+//! in three dimensions.
 //!
 //! The recordings are only read, one at a time; nothing is overwritten; the same episodes give the same bytes.
 
+pub mod foxglove;
 mod frames;
 pub mod lerobot;
 mod statistics;
