@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hindsight::env::simulated::{simulated, simulated_many};
 use hindsight::env::{GoalEnv, GoalObservation, Outcome, Start};
-use hindsight::episode::{Episode, EpisodeStart, Folder, relabel};
+use hindsight::episode::{EpisodeStart, Folder, relabel};
 use hindsight::learn::evaluate::{Comparison, Evaluation, evaluate};
 use hindsight::learn::finetune::{FinetuneConfig, FinetuneProgress, Finetuned, Workplace, finetune};
 use hindsight::learn::fit::FitProgress;
@@ -84,7 +84,7 @@ impl Demo {
         if self.realtime {
             self.run_behind_a_pty(&setup, &incumbent, common)?;
         }
-        let recorded = self.record(&setup, &incumbent, &folder, common)?;
+        let recorded = self.record(&setup, &incumbent, &folder, common)?.files()?;
         let found = relabel::relabel(
             &folder.join("episodes"),
             &folder.join("relabelled"),
@@ -173,7 +173,7 @@ impl Demo {
     }
 
     /// Fits the simulator to the episodes, practises in it, and lets the gate decide.
-    fn learn(&self, setup: &Setup, incumbent: &Agent, episodes: &[Episode], common: &Common) -> Result<Finetuned> {
+    fn learn(&self, setup: &Setup, incumbent: &Agent, files: &[PathBuf], common: &Common) -> Result<Finetuned> {
         let wall = Duration::from_secs_f64(60.0 * self.minutes);
         let config =
             FinetuneConfig { budget: Budget { env_steps: None, wall: Some(wall) }, ..FinetuneConfig::default() };
@@ -181,7 +181,8 @@ impl Demo {
         let place = Workplace { model: &setup.model, twin: &setup.twin, ranges: &ranges, task: &setup.task };
         let fitting = output::progress("fit", 0);
         let practising = output::progress("practise", wall.as_secs());
-        let learned = finetune(place, incumbent, episodes, &config, common.seed, |progress| match progress {
+        let learned = finetune(place, incumbent, files, &config, common.seed, |progress| match progress {
+            FinetuneProgress::Reading { .. } => {}
             FinetuneProgress::Fitting(FitProgress { done, total, .. }) => {
                 fitting.set_length(total as u64);
                 fitting.set_position(done as u64);
@@ -223,7 +224,7 @@ impl Demo {
     }
 
     /// Records episodes of the incumbent on the arm, each starting where the last one left the puck.
-    fn record(&self, setup: &Setup, incumbent: &Agent, folder: &Path, common: &Common) -> Result<Vec<Episode>> {
+    fn record(&self, setup: &Setup, incumbent: &Agent, folder: &Path, common: &Common) -> Result<Folder> {
         let (sigma, epsilon) = EXPLORATION;
         let mut policy = NoisyPolicy::new(Box::new(Actor::new(incumbent, 1)), sigma, epsilon, !common.seed);
         let label = EpisodeStart {
@@ -241,8 +242,7 @@ impl Demo {
         if let Some(failure) = session.drive.failure.as_ref().and_then(|failure| failure.error()) {
             return Err(failure);
         }
-        let loaded = record.folder.load()?;
-        Ok(loaded.episodes.into_iter().map(|(_, recovered)| recovered.episode).collect())
+        Ok(record.folder)
     }
 
     fn rig(&self, port: String, differ: Option<u64>) -> RigArgs {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use hindsight::episode::{Episode, Folder};
+use hindsight::episode::{Folder, read};
 use hindsight::learn::fit::ReplayError;
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::{Budget, Evaluation, FinetuneConfig, FinetuneProgress, Finetuned, Fit, Workplace, finetune};
@@ -65,10 +65,13 @@ impl Finetune {
         let begun = Instant::now();
         self.check()?;
         let agent = find_agent(&self.policy)?;
-        let (episodes, skipped) = self.load()?;
-        let Some(first) = episodes.first() else { bail!("no episode in the folders given; record some with collect") };
-        let Ok(kind) = TaskKind::from_str(&first.start.task, false) else {
-            bail!("the episodes are of task {:?}, which this program does not know", first.start.task);
+        let files = self.recordings()?;
+        let Some(first) = files.iter().find_map(|file| read(file).ok()) else {
+            bail!("no episode in the folders given that can be read; record some with collect")
+        };
+        let task = first.episode.start.task;
+        let Ok(kind) = TaskKind::from_str(&task, false) else {
+            bail!("the episodes are of task {task:?}, which this program does not know");
         };
         let model = ArmModel::so101()?;
         let (twin, ranges) = (SimParams::so101_with(kind.prop())?, Ranges::so101_with(kind.prop())?);
@@ -83,14 +86,17 @@ impl Finetune {
             ..FinetuneConfig::default()
         };
         let mut bars = Bars::new(config.budget);
-        let done = finetune(place, &agent, &episodes, &config, common.seed, |progress| bars.show(progress))?;
+        let done = finetune(place, &agent, &files, &config, common.seed, |progress| bars.show(progress))?;
         bars.finish();
         if done.accepted {
-            self.write(&done, kind, &ranges, episodes.len(), common)?;
+            self.write(&done, kind, &ranges, common)?;
+        }
+        for error in &done.skipped {
+            eprintln!("skipped: {error}");
         }
         self.tell(&done, common);
-        output::finish(common, &self.report(&done, kind, episodes.len(), skipped, begun, common));
-        Ok(if skipped == 0 { Finish::Done } else { Finish::WithLoss })
+        output::finish(common, &self.report(&done, kind, begun, common));
+        Ok(if done.skipped.is_empty() { Finish::Done } else { Finish::WithLoss })
     }
 
     fn check(&self) -> Result<()> {
@@ -119,21 +125,16 @@ impl Finetune {
         ["onnx", "agent", "md", "sim.toml"].map(|extension| self.out.with_extension(extension))
     }
 
-    /// Everything whole in the folders, and how many files gave nothing.
-    fn load(&self) -> Result<(Vec<Episode>, usize)> {
-        let (mut episodes, mut skipped) = (Vec::new(), 0);
+    /// The files of all folders.
+    fn recordings(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
         for path in &self.episodes {
-            let loaded = Folder::open(path)?.load()?;
-            for error in &loaded.skipped {
-                eprintln!("skipped: {error}");
-            }
-            skipped += loaded.skipped.len();
-            episodes.extend(loaded.episodes.into_iter().map(|(_, recovered)| recovered.episode));
+            files.extend(Folder::open(path)?.files()?);
         }
-        Ok((episodes, skipped))
+        Ok(files)
     }
 
-    fn write(&self, done: &Finetuned, kind: TaskKind, ranges: &Ranges, episodes: usize, common: &Common) -> Result<()> {
+    fn write(&self, done: &Finetuned, kind: TaskKind, ranges: &Ranges, common: &Common) -> Result<()> {
         let [onnx, agent, card, params] = self.files();
         let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -157,6 +158,7 @@ impl Finetune {
              | After | {after} on the same seeds |\n\n\
              ## The arm\n\n| Parameter | Nominal | Fitted | Identified |\n|---|---|---|---|\n",
             task = kind.name(),
+            episodes = done.real_episodes,
             params = params.file_name().unwrap_or_default().to_string_lossy(),
             policy = self.policy,
             steps = done.real_steps,
@@ -194,15 +196,7 @@ impl Finetune {
         output::say(common, &verdict);
     }
 
-    fn report(
-        &self,
-        done: &Finetuned,
-        kind: TaskKind,
-        episodes: usize,
-        skipped: usize,
-        begun: Instant,
-        common: &Common,
-    ) -> Value {
+    fn report(&self, done: &Finetuned, kind: TaskKind, begun: Instant, common: &Common) -> Value {
         let side = |evaluation: &Evaluation| {
             json!({
                 "success_rate": evaluation.success_rate(),
@@ -213,8 +207,8 @@ impl Finetune {
         let Fit { before, after, parameters, episodes: replayed, .. } = &done.fit;
         json!({
             "task": kind.name(),
-            "episodes": episodes,
-            "skipped": skipped,
+            "episodes": done.real_episodes,
+            "skipped": done.skipped.len(),
             "seed": common.seed,
             "before": side(&done.before),
             "after": side(&done.after),
@@ -249,6 +243,11 @@ impl Bars {
 
     fn show(&mut self, progress: FinetuneProgress) {
         match progress {
+            FinetuneProgress::Reading { done, total } => {
+                self.bar.set_length(total as u64);
+                self.bar.set_position(done as u64);
+                self.bar.set_message("episodes read");
+            }
             FinetuneProgress::Fitting(fitting) => {
                 self.bar.set_length(fitting.total as u64);
                 self.bar.set_position(fitting.done as u64);

@@ -1,7 +1,6 @@
 //! A folder of episodes: `episode-000000.mcap`, `episode-000001.mcap` and so on, each with a summary
 //! `episode-000000.json` for people beside it.
 
-use super::reader::{ReadError, Recovered, read};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,22 +19,6 @@ pub struct FolderError {
     pub path: PathBuf,
     /// What the system said.
     pub cause: io::Error,
-}
-
-/// What a folder gave back.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// Episodes in the order of their numbers, damaged ones included.
-    pub episodes: Vec<(PathBuf, Recovered)>,
-    /// Files that gave nothing, each with the reason.
-    pub skipped: Vec<ReadError>,
-}
-
-impl Loaded {
-    /// How many of the episodes lost something to damage, or were never ended.
-    pub fn incomplete(&self) -> usize {
-        self.episodes.iter().filter(|(_, recovered)| !recovered.is_complete()).count()
-    }
 }
 
 impl Folder {
@@ -101,21 +84,6 @@ impl Folder {
         Ok(files.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// Reads every episode. One that gives nothing is skipped with its reason, and the others are read.
-    ///
-    /// # Errors
-    /// The folder cannot be listed any more.
-    pub fn load(&self) -> Result<Loaded, FolderError> {
-        let mut loaded = Loaded::default();
-        for path in self.files()? {
-            match read(&path) {
-                Ok(recovered) => loaded.episodes.push((path, recovered)),
-                Err(error) => loaded.skipped.push(error),
-            }
-        }
-        Ok(loaded)
-    }
-
     /// Files and summaries with their numbers.
     fn numbered(&self) -> Result<Vec<(u64, PathBuf)>, FolderError> {
         let failed = |cause| FolderError { path: self.path.clone(), cause };
@@ -138,7 +106,7 @@ mod tests {
     use crate::episode::{Pace, Recorder};
 
     #[test]
-    fn a_folder_numbers_its_episodes_and_skips_what_is_none() {
+    fn a_folder_numbers_its_episodes_and_leaves_other_files_alone() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::create(&place.path().join("a/b")).unwrap();
         for number in [0, 1, 2, 3] {
@@ -150,10 +118,7 @@ mod tests {
         std::fs::remove_file(folder.file(1)).unwrap();
         std::fs::write(folder.file(2), "not an episode").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let loaded = folder.load().unwrap();
-        let names: Vec<_> = loaded.episodes.iter().map(|(path, _)| path.clone()).collect();
-        assert_eq!(names, [folder.file(0), folder.file(3)]);
-        assert!(matches!(loaded.skipped[..], [ReadError::Foreign(_)]));
+        assert_eq!(folder.files().unwrap(), [folder.file(0), folder.file(2), folder.file(3)]);
         assert_eq!(folder.next_file().unwrap(), folder.file(4));
         assert!(Folder::open(&place.path().join("nowhere")).is_err());
     }

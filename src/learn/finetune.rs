@@ -7,18 +7,18 @@
 use super::actor::Actor;
 use super::agent::Agent;
 use super::evaluate::{Comparison, EvaluateError, Evaluation, evaluate};
-use super::fit::{Fit, FitBudget, FitError, FitProgress, fit};
+use super::fit::{Candidates, Fit, FitBudget, FitError, FitProgress, fit};
 use super::hyper::{Hyper, HyperError};
-use super::replay::{ReplayBuffer, ReplayError, Trajectory};
+use super::recorded::{CAPACITY, RecordedEpisodes, RecordedError};
 use super::trainer::{Budget, Progress, TrainError, Trainer};
 use crate::env::simulated::simulated_many;
-use crate::env::{EnvError, GoalEnv, GoalObservation, Layout};
-use crate::episode::Episode;
+use crate::env::{EnvError, GoalEnv, Layout};
 use crate::task::{EPISODE_STEPS, Task};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use sim::{ArmModel, Ranges, SimParams};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// First seed of the gate's episodes; training draws its seeds from all 64 bits.
@@ -82,6 +82,13 @@ pub struct Workplace<'a> {
 /// How far a fine-tuning has come.
 #[derive(Debug, Clone, Copy)]
 pub enum FinetuneProgress {
+    /// Recorded episodes are being read.
+    Reading {
+        /// Files read.
+        done: usize,
+        /// All files; where they are too many, fewer are read before the practice begins.
+        total: usize,
+    },
     /// The simulator is being fitted.
     Fitting(FitProgress),
     /// The policy practises.
@@ -112,23 +119,17 @@ pub struct Finetuned {
     pub fit: Fit,
     /// Where the training ended.
     pub progress: Progress,
-    /// Steps of the recorded episodes that were learned from.
-    pub real_steps: usize,
+    /// Recorded episodes that were learned from; one that was read again counts again.
+    pub real_episodes: u64,
+    /// Steps of these.
+    pub real_steps: u64,
+    /// Why files gave nothing.
+    pub skipped: Vec<String>,
 }
 
 /// Why fine-tuning cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum FinetuneError {
-    /// An episode is of another task.
-    #[error("episode {number} is of task {found:?}, expected {expected:?}; give episodes of one task")]
-    Task {
-        /// Which episode, from 0.
-        number: usize,
-        /// The task that is fine-tuned for.
-        expected: String,
-        /// The episode's.
-        found: String,
-    },
     /// The agent is for another task.
     #[error("the policy was trained on {found:?}, the task has {expected:?}; choose a policy of this task")]
     Layout {
@@ -137,14 +138,9 @@ pub enum FinetuneError {
         /// The agent's.
         found: Layout,
     },
-    /// An episode cannot be learned from.
-    #[error("episode {number}: {source}")]
-    Episode {
-        /// Which episode, from 0.
-        number: usize,
-        /// Why.
-        source: ReplayError,
-    },
+    /// A recorded episode cannot be learned from.
+    #[error(transparent)]
+    Recorded(#[from] RecordedError),
     /// The simulator cannot be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -162,14 +158,14 @@ pub enum FinetuneError {
     Evaluate(#[from] EvaluateError),
 }
 
-/// Fits the simulator to the episodes, practises in it, and compares with `incumbent` on fresh seeds.
+/// Fits the simulator to the episodes in `files`, practises in it, and compares with `incumbent` on fresh seeds.
 ///
 /// # Errors
 /// See [`FinetuneError`].
 pub fn finetune(
     place: Workplace<'_>,
     incumbent: &Agent,
-    episodes: &[Episode],
+    files: &[PathBuf],
     config: &FinetuneConfig,
     seed: u64,
     mut on_progress: impl FnMut(FinetuneProgress),
@@ -178,10 +174,13 @@ pub fn finetune(
     if expected != found {
         return Err(FinetuneError::Layout { expected, found });
     }
-    let real = real_episodes(place.task, episodes)?;
-    let real_steps = real.transitions();
+    let mut candidates = Candidates::new(place.model.joints.len(), config.fit);
+    let real = RecordedEpisodes::open(files, place.task, CAPACITY, seed, |episode, done| {
+        candidates.add(episode);
+        on_progress(FinetuneProgress::Reading { done, total: files.len() });
+    })?;
     let fitted = |progress| on_progress(FinetuneProgress::Fitting(progress));
-    let fit = fit(place.model, place.twin, place.ranges, episodes, config.fit, seed, fitted)?;
+    let fit = fit(place.model, place.twin, place.ranges, &candidates, config.fit, seed, fitted)?;
     let arms: Vec<SimParams> = fit.elites.iter().chain([&fit.best]).cloned().collect();
     let envs = |count| simulated_many(place.model, place.twin, &arms, place.task, count);
     let mut judges = envs(JUDGES)?;
@@ -200,7 +199,11 @@ pub fn finetune(
     let after = judge(&mut judges, &candidate, GATE_SEED, config.gate_episodes)?;
     let comparison = Comparison::new(&after, &before)?;
     let accepted = comparison.candidate_is_better();
-    Ok(Finetuned { candidate, accepted, before, after, comparison, fit, progress, real_steps })
+    let (real_episodes, real_steps, skipped) = trainer
+        .real_episodes()
+        .map(|real| (real.episodes(), real.transitions(), real.skipped().to_vec()))
+        .unwrap_or_default();
+    Ok(Finetuned { candidate, accepted, before, after, comparison, fit, progress, real_episodes, real_steps, skipped })
 }
 
 /// Trains until the budget is spent, and gives the stage that did best in validation.
@@ -279,51 +282,32 @@ fn hyper(trained: &Hyper, envs: usize) -> Hyper {
     }
 }
 
-/// The episodes' whole steps, with the actions that were carried out.
-fn real_episodes(task: &Task, episodes: &[Episode]) -> Result<ReplayBuffer, FinetuneError> {
-    let layout = task.layout();
-    let steps: usize = episodes.iter().map(|episode| episode.step_ticks().count()).sum();
-    let mut buffer = ReplayBuffer::new(layout, steps.max(1), EPISODE_STEPS);
-    let mut trajectory = Trajectory::new(layout, EPISODE_STEPS);
-    for (number, episode) in episodes.iter().enumerate() {
-        if episode.start.task != task.kind.name() {
-            let (expected, found) = (task.kind.name().to_owned(), episode.start.task.clone());
-            return Err(FinetuneError::Task { number, expected, found });
-        }
-        let failed = |source| FinetuneError::Episode { number, source };
-        let mut started = false;
-        for transition in episode.transitions(|_, _| 0.0) {
-            let seen = |observation: &[f32], achieved: [f32; 3]| GoalObservation {
-                observation: observation.to_vec(),
-                achieved_goal: achieved.to_vec(),
-                desired_goal: transition.desired_goal.to_vec(),
-            };
-            if !started {
-                trajectory.begin(&seen(transition.observation, transition.achieved_goal)).map_err(failed)?;
-                started = true;
-            }
-            let next = seen(transition.next_observation, transition.next_achieved_goal);
-            trajectory.push(&transition.applied_action, &next).map_err(failed)?;
-        }
-        if started {
-            buffer.push(&trajectory).map_err(failed)?;
-        }
-    }
-    Ok(buffer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fit::tests::{drawn, record};
     use super::*;
+    use crate::episode::{Episode, Folder, Pace, Recorder};
     use crate::task::TaskKind;
+    use std::path::Path;
+
+    /// Files of the episodes, in a folder of their own.
+    fn written(episodes: &[Episode], place: &Path) -> Vec<PathBuf> {
+        let folder = Folder::create(place).unwrap();
+        for episode in episodes {
+            let path = folder.next_file().unwrap();
+            let mut recorder = Recorder::create(&path, episode.start.clone(), Pace::Inline).unwrap();
+            episode.ticks.iter().for_each(|tick| recorder.record(tick.clone()).unwrap());
+            recorder.finish(episode.end.clone().unwrap()).unwrap();
+        }
+        folder.files().unwrap()
+    }
 
     fn untrained(task: &Task) -> Agent {
         let hyper = Hyper { hidden: vec![16, 16], ..Hyper::default() };
         Agent::new(hyper, task.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap()
     }
 
-    fn tuned(kind: TaskKind, agent: &Agent, episodes: &[Episode]) -> Result<Finetuned, FinetuneError> {
+    fn tuned(kind: TaskKind, agent: &Agent, files: &[PathBuf]) -> Result<Finetuned, FinetuneError> {
         let (model, twin, ranges) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap(), Ranges::so101().unwrap());
         let task = Task::new(kind, twin.object.rest_height_m());
         let place = Workplace { model: &model, twin: &twin, ranges: &ranges, task: &task };
@@ -336,7 +320,7 @@ mod tests {
             gate_episodes: 8,
             ..FinetuneConfig::default()
         };
-        finetune(place, agent, episodes, &config, 5, |_| {})
+        finetune(place, agent, files, &config, 5, |_| {})
     }
 
     #[test]
@@ -345,14 +329,15 @@ mod tests {
         let mut episodes = record(&drawn(3), TaskKind::Reach, 2, place.path());
         // The second was cut in its 21st step.
         episodes[1].ticks.truncate(205);
+        let files = written(&episodes, &place.path().join("cut"));
         let task = Task::new(TaskKind::Reach, 0.01);
         let agent = untrained(&task);
-        let first = tuned(TaskKind::Reach, &agent, &episodes).unwrap();
+        let first = tuned(TaskKind::Reach, &agent, &files).unwrap();
         assert_eq!(first.real_steps, 50 + 20);
         assert!(first.progress.updates > 0 && first.candidate != agent);
         assert_eq!(first.accepted, first.comparison.candidate_is_better());
         assert_eq!((first.before.episodes.len(), first.after.episodes.len()), (8, 8));
-        let second = tuned(TaskKind::Reach, &agent, &episodes).unwrap();
+        let second = tuned(TaskKind::Reach, &agent, &files).unwrap();
         assert!(first.candidate == second.candidate);
         assert_eq!((first.fit, first.after), (second.fit, second.after));
     }
@@ -361,14 +346,15 @@ mod tests {
     fn episodes_and_policies_of_another_task_are_refused() {
         let place = tempfile::tempdir().unwrap();
         let episodes = record(&drawn(3), TaskKind::Reach, 1, place.path());
+        let files = written(&episodes, &place.path().join("good"));
         let [reach, push] = [TaskKind::Reach, TaskKind::Push].map(|kind| untrained(&Task::new(kind, 0.01)));
-        let refused = tuned(TaskKind::Push, &push, &episodes).map(|_| ());
-        assert!(matches!(refused, Err(FinetuneError::Task { number: 0, .. })), "{refused:?}");
-        let refused = tuned(TaskKind::Push, &reach, &episodes).map(|_| ());
+        let refused = tuned(TaskKind::Push, &push, &files).map(|_| ());
+        assert!(matches!(refused, Err(FinetuneError::Recorded(RecordedError::Task { .. }))), "{refused:?}");
+        let refused = tuned(TaskKind::Push, &reach, &files).map(|_| ());
         assert!(matches!(refused, Err(FinetuneError::Layout { .. })), "{refused:?}");
         let mut damaged = episodes;
         damaged[0].ticks[20].observation[3] = f32::NAN;
-        let refused = tuned(TaskKind::Reach, &reach, &damaged).map(|_| ());
-        assert!(matches!(refused, Err(FinetuneError::Episode { number: 0, .. })), "{refused:?}");
+        let refused = tuned(TaskKind::Reach, &reach, &written(&damaged, &place.path().join("damaged"))).map(|_| ());
+        assert!(matches!(refused, Err(FinetuneError::Recorded(RecordedError::Episode { .. }))), "{refused:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Learning from misses: DDPG with hindsight relabelling.
 //!
-//! In the order that data passes through: episodes are stored whole ([`replay`]), drawn into a [`batch`] with goals
+//! In the order that data passes through: episodes are stored whole ([`replay`], [`recorded`]), drawn into a [`batch`] with goals
 //! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
 //! ([`ddpg`], over [`network`] and [`adam`]). The [`trainer`] turns the wheel,
 //! [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and [`onnx`] its policy; [`import`] takes in one from elsewhere. [`mod@fit`]
@@ -26,6 +26,7 @@ pub mod network;
 pub mod normalizer;
 pub mod onnx;
 pub mod presets;
+pub mod recorded;
 pub mod replay;
 pub mod trainer;
 
@@ -35,9 +36,10 @@ pub use checkpoint::CheckpointError;
 pub use collector::CollectError;
 pub use evaluate::{Comparison, Evaluation, evaluate};
 pub use finetune::{FinetuneConfig, FinetuneError, FinetuneProgress, Finetuned, Workplace, finetune};
-pub use fit::{Fit, FitBudget, FitError, FitProgress, fit};
+pub use fit::{Candidates, Fit, FitBudget, FitError, FitProgress, fit};
 pub use hindsight::{Relabel, Strategy};
 pub use hyper::{Hyper, HyperError};
 pub use import::{ImportError, InputOrder};
 pub use onnx::PolicyCard;
+pub use recorded::{RecordedEpisodes, RecordedError};
 pub use trainer::{Budget, Memo, Progress, SnapshotError, TrainError, Trainer};

@@ -10,6 +10,7 @@ use super::collector::{CollectError, Collector, Exploration};
 use super::ddpg::UpdateReport;
 use super::features;
 use super::hyper::{Hyper, HyperError};
+use super::recorded::{RecordedEpisodes, RecordedError};
 use super::replay::{ReplayBuffer, ReplayError};
 use crate::env::{GoalEnv, Layout, RewardRule};
 use rand::{Rng, RngExt, SeedableRng};
@@ -94,6 +95,9 @@ pub enum TrainError {
     /// An episode cannot be stored.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// A recorded episode cannot be learned from.
+    #[error(transparent)]
+    Recorded(#[from] RecordedError),
     /// The numbers of the networks have left the finite ones.
     #[error("learning diverged after {updates} updates (a critic's value is not finite); lower the learning rates")]
     Diverged {
@@ -111,7 +115,7 @@ pub struct Trainer {
     /// Episodes in which it did not.
     still: ReplayBuffer,
     /// Real episodes and their share of every batch.
-    real: Option<(ReplayBuffer, f64)>,
+    real: Option<(RecordedEpisodes, f64)>,
     rule: RewardRule,
     batch: Batch,
     rng: Pcg64Mcg,
@@ -174,18 +178,22 @@ impl Trainer {
         })
     }
 
-    /// Draws `share` (0 to 1) of every batch from recorded episodes, of which none is ever evicted. The normaliser
-    /// keeps its statistics.
+    /// Draws `share` (0 to 1) of every batch from recorded episodes. The normaliser keeps its statistics.
     ///
     /// # Errors
     /// The episodes' layout is not the agent's.
-    pub fn with_real_episodes(mut self, episodes: ReplayBuffer, share: f64) -> Result<Self, TrainError> {
+    pub fn with_real_episodes(mut self, episodes: RecordedEpisodes, share: f64) -> Result<Self, TrainError> {
         let (expected, found) = (self.agent.layout(), episodes.layout());
         if expected != found {
             return Err(ReplayError::Layout { expected, found }.into());
         }
         self.real = Some((episodes, share.clamp(0.0, 1.0)));
         Ok(self)
+    }
+
+    /// The recorded episodes that are learned from, if there are some.
+    pub fn real_episodes(&self) -> Option<&RecordedEpisodes> {
+        self.real.as_ref().map(|(episodes, _)| episodes)
     }
 
     /// The agent as it is now.
@@ -235,6 +243,9 @@ impl Trainer {
         let first_seed = self.next_seed;
         let due = self.owed_updates as u64;
         self.owed_updates -= due as f64;
+        if let Some((episodes, _)) = self.real.as_mut().filter(|_| due > 0) {
+            episodes.refresh()?;
+        }
         self.collector.follow(&self.agent);
         let Self { agent, collector, moved, still, real, rule, batch, rng, .. } = self;
         let sources = sources(&agent.hyper, moved, still, real.as_ref());
@@ -291,12 +302,12 @@ fn sources<'a>(
     hyper: &Hyper,
     moved: &'a ReplayBuffer,
     still: &'a ReplayBuffer,
-    real: Option<&'a (ReplayBuffer, f64)>,
+    real: Option<&'a (RecordedEpisodes, f64)>,
 ) -> Vec<Source<'a>> {
     let weight = hyper.moved_weight * moved.transitions() as f64;
     let moved_share = weight / (weight + still.transitions() as f64);
     let rest = 1.0 - real.map_or(0.0, |(_, share)| *share);
-    let real = real.map(|(buffer, share)| Source { buffer, share: *share });
+    let real = real.map(|(episodes, share)| Source { buffer: episodes.buffer(), share: *share });
     let simulated = [(moved, moved_share), (still, 1.0 - moved_share)];
     real.into_iter().chain(simulated.map(|(buffer, share)| Source { buffer, share: rest * share })).collect()
 }

@@ -133,9 +133,67 @@ struct Context<'a> {
     budget: FitBudget,
 }
 
-/// Fits the simulator to the arm that `episodes` are of. The result depends on the arguments alone, not on threads.
+/// The episodes that a fit is made from: of any number, those that tell most, so that memory holds a few.
+#[derive(Debug, Clone)]
+pub struct Candidates {
+    joints: usize,
+    for_arm: Most,
+    for_object: Most,
+    /// Episodes that were added.
+    found: usize,
+    /// Of these, how many can be replayed.
+    usable: usize,
+}
+
+impl Candidates {
+    /// None yet, of an arm with `joints` joints; as many will be kept as `budget` says.
+    #[must_use]
+    pub fn new(joints: usize, budget: FitBudget) -> Self {
+        let most = |count: usize| Most { count: count.max(1), kept: Vec::new() };
+        let (for_arm, for_object) = (most(budget.arm_episodes), most(budget.object_episodes));
+        Self { joints, for_arm, for_object, found: 0, usable: 0 }
+    }
+
+    /// Looks at an episode, and keeps of it what a replay needs if it tells more than others. Of a damaged one the
+    /// whole beginning counts; an imported one lacks the goals between its frames, and is passed over.
+    pub fn add(&mut self, episode: &Episode) {
+        self.found += 1;
+        let is_imported = episode.start.metadata.contains_key(SOURCE_KEY);
+        let Some(recording) = Recording::new(episode, self.joints).filter(|_| !is_imported) else { return };
+        self.usable += 1;
+        let travel = recording.track.as_ref().filter(|t| t.contact_s.is_some()).map_or(0.0, |t| t.travel_m);
+        let moved: f64 = recording.ranges_rad()[..self.joints].iter().sum();
+        if travel > 0.0 {
+            self.for_object.offer(travel, || recording.clone());
+        }
+        self.for_arm.offer(moved, || recording.clone());
+    }
+}
+
+/// The recordings of which a measure is largest, the largest first; of equal ones the first that came.
+#[derive(Debug, Clone)]
+struct Most {
+    count: usize,
+    kept: Vec<(f64, Recording)>,
+}
+
+impl Most {
+    fn offer(&mut self, measure: f64, recording: impl FnOnce() -> Recording) {
+        let place = self.kept.partition_point(|(kept, _)| *kept >= measure);
+        if place < self.count {
+            self.kept.insert(place, (measure, recording()));
+            self.kept.truncate(self.count);
+        }
+    }
+
+    fn recordings(&self) -> Vec<&Recording> {
+        self.kept.iter().map(|(_, recording)| recording).collect()
+    }
+}
+
+/// Fits the simulator to the arm that `candidates` are of. The result depends on the arguments alone, not on threads.
 ///
-/// `ranges` say where to search; it is searched a little beyond them. Of damaged episodes the whole beginning is used.
+/// `ranges` say where to search; it is searched a little beyond them.
 ///
 /// # Errors
 /// See [`FitError`].
@@ -143,24 +201,18 @@ pub fn fit(
     model: &ArmModel,
     nominal: &SimParams,
     ranges: &Ranges,
-    episodes: &[Episode],
+    candidates: &Candidates,
     budget: FitBudget,
     seed: u64,
     mut on_progress: impl FnMut(FitProgress),
 ) -> Result<Fit, FitError> {
-    let joints = model.joints.len();
-    let recorded = episodes.iter().filter(|episode| !episode.start.metadata.contains_key(SOURCE_KEY));
-    let recordings: Vec<Recording> = recorded.filter_map(|episode| Recording::new(episode, joints)).collect();
-    if recordings.is_empty() {
-        return Err(FitError::NoRecording { found: episodes.len(), joints });
+    if candidates.usable == 0 {
+        return Err(FitError::NoRecording { found: candidates.found, joints: candidates.joints });
     }
     let context = Context { model, nominal, ranges, budget };
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
-    let moved = |r: &Recording| r.ranges_rad()[..joints].iter().sum::<f64>();
-    let for_arm = most(&recordings, budget.arm_episodes, moved);
-    let travel = |r: &Recording| r.track.as_ref().filter(|t| t.contact_s.is_some()).map_or(0.0, |t| t.travel_m);
-    let mut for_object = most(&recordings, budget.object_episodes, travel);
-    for_object.retain(|r| travel(r) > 0.0);
+    let for_arm = candidates.for_arm.recordings();
+    let for_object = candidates.for_object.recordings();
     let total = budget.generations * if for_object.is_empty() { 1 } else { 2 };
     let mut report = |done, loss| on_progress(FitProgress { done, total, loss });
 
@@ -177,15 +229,7 @@ pub fn fit(
     let mut parameters = arm.parameters(&context);
     parameters.extend(object.parameters(&context, &best));
     let error = |params: &SimParams| error(&context, params, &for_arm, &for_object, &arm.moving);
-    Ok(Fit { before: error(nominal)?, after: error(&best)?, best, elites, parameters, episodes: recordings.len() })
-}
-
-/// The `count` recordings of which `measure` is largest, the largest first.
-fn most(recordings: &[Recording], count: usize, measure: impl Fn(&Recording) -> f64) -> Vec<&Recording> {
-    let mut order: Vec<&Recording> = recordings.iter().collect();
-    order.sort_by(|a, b| measure(b).total_cmp(&measure(a)));
-    order.truncate(count.max(1));
-    order
+    Ok(Fit { before: error(nominal)?, after: error(&best)?, best, elites, parameters, episodes: candidates.usable })
 }
 
 /// From a goal's sending to its being measured, with what the simulator's lines add, s.

@@ -36,7 +36,9 @@ pub(in crate::learn) fn drawn(seed: u64) -> SimParams {
 
 fn fitted(episodes: &[Episode], budget: FitBudget) -> Result<Fit, FitError> {
     let (model, twin) = (ArmModel::so101().unwrap(), SimParams::so101().unwrap());
-    fit(&model, &twin, &Ranges::so101().unwrap(), episodes, budget, 3, |_| {})
+    let mut candidates = Candidates::new(model.joints.len(), budget);
+    episodes.iter().for_each(|episode| candidates.add(episode));
+    fit(&model, &twin, &Ranges::so101().unwrap(), &candidates, budget, 3, |_| {})
 }
 
 const SMALL: FitBudget = FitBudget { population: 16, generations: 5, arm_episodes: 2, object_episodes: 2, elites: 4 };

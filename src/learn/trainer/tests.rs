@@ -108,8 +108,8 @@ fn training_goes_on_where_it_stopped_and_with_real_episodes() {
     episode.begin(&seen(77.0)).unwrap();
     episode.push(&[0.0], &seen(77.0)).unwrap();
     real.push(&episode).unwrap();
-    let mut trainer =
-        Trainer::resume(agent, vec![Halver::boxed(Fault::None)], 2).unwrap().with_real_episodes(real, 0.5).unwrap();
+    let trainer = Trainer::resume(agent, vec![Halver::boxed(Fault::None)], 2).unwrap();
+    let mut trainer = trainer.with_real_episodes(RecordedEpisodes::held(real), 0.5).unwrap();
     run(&mut trainer, 200).unwrap();
     assert_eq!(trainer.agent().env_steps(), 2 * steps);
     assert!(trainer.agent().updates() > updates);
