@@ -160,6 +160,9 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         for (commanded, (target, at)) in hand.commanded_velocity.iter_mut().zip(self.target.iter().zip(hand.position)) {
             *commanded = (target - at) / self.step_s();
         }
+        if self.task.kind.grasps() {
+            hand.jaw_set_point_rad = self.jaw_rad.into();
+        }
         observation::write(&hand, object.as_ref(), &mut out.observation);
         let achieved = object.map_or(self.hand.position, |o| o.position);
         out.achieved_goal.clear();
@@ -297,7 +300,7 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         let wanted = std::array::from_fn(|i| from[i] + ACTION_SCALE_M * f64::from(requested[i]));
         let (to, clipped) = self.control.planner().workspace().clip(wanted);
         let mut interventions = clipped;
-        let (jaw_rad, gripper) = self.task.kind.jaw_set_point(self.hand.jaw_rad as f32, requested[3]);
+        let (jaw_rad, gripper) = self.task.kind.jaw_set_point(self.jaw_rad, self.hand.jaw_rad as f32, requested[3]);
         let mut applied = applied_action(&from, &to, gripper);
         if self.recorder.is_some() {
             // Before the target moves, which is part of the observation: the log has what the policy saw.
@@ -355,11 +358,13 @@ fn hand(kinematics: &Kinematics, joints: &JointState) -> Hand {
         *angle = at + DT_S * joints.velocity_rad_s.get(i).copied().unwrap_or(0.0);
     }
     let next = kinematics.forward(&ahead).position_m;
+    let jaw_rad = joints.position_rad.get(JOINTS - 1).copied().unwrap_or(0.0).into();
     Hand {
         position,
         velocity: std::array::from_fn(|i| (next[i] - position[i]) / f64::from(DT_S)),
         commanded_velocity: [0.0; 3],
-        jaw_rad: joints.position_rad.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
+        jaw_rad,
+        jaw_set_point_rad: jaw_rad,
         jaw_rad_s: joints.velocity_rad_s.get(JOINTS - 1).copied().unwrap_or(0.0).into(),
     }
 }

@@ -26,9 +26,11 @@ pub const JAW_CLOSED_RAD: f32 = -0.17;
 pub const JAW_START_RAD: f32 = 0.6;
 /// The widest that an action opens the jaw, rad: 8 cm apart.
 const JAW_OPEN_RAD: f32 = 0.9;
-/// Displacement of the jaw's set-point from where the jaw is that 1.0 in an action asks for, rad. With it a servo at
-/// P = 16 squeezes with 0.8 of its torque, or its limit.
+/// Displacement of the jaw's set-point that 1.0 in an action asks for, rad.
 const JAW_SCALE_RAD: f32 = 0.3;
+/// How far the jaw's set-point may be from where the jaw is, rad. With it a servo at P = 16 squeezes with 0.8 of its
+/// torque, or its limit, and lets go within two steps.
+const JAW_LEAD_RAD: f32 = 0.3;
 /// Greatest height of a goal in the air over where the object rests, m.
 const LIFT_MAX_M: f64 = 0.09;
 
@@ -133,24 +135,26 @@ impl TaskKind {
         if self.grasps() { JAW_START_RAD } else { JAW_CLOSED_RAD }
     }
 
-    /// The jaw's set-point for the number `asked` in −1..=1 of an action, with the jaw at `jaw_rad`; and the number that
-    /// is left of `asked` where the jaw's range ends.
+    /// The jaw's next set-point for the number `asked` in −1..=1 of an action, with the set-point at `from_rad` and the
+    /// jaw at `jaw_rad`; and the number that is left of `asked` where the range or the squeeze ends.
     ///
-    /// As in Fetch the set-point counts from where the jaw *is*: what is grasped is squeezed as hard as is asked for.
+    /// Like the fingertip's it stays where it is at 0, so that what is grasped is held while nothing is asked. (Fetch
+    /// counts from where the jaw is, and lets go at 0. With that, actions at random lift next to nothing.)
     #[must_use]
-    pub fn jaw_set_point(self, jaw_rad: f32, asked: f32) -> (f32, f32) {
+    pub fn jaw_set_point(self, from_rad: f32, jaw_rad: f32, asked: f32) -> (f32, f32) {
         if !self.grasps() {
             return (JAW_CLOSED_RAD, asked);
         }
-        let set_point_rad = (jaw_rad + JAW_SCALE_RAD * asked).clamp(JAW_CLOSED_RAD, JAW_OPEN_RAD);
-        (set_point_rad, ((set_point_rad - jaw_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0))
+        let wanted = (from_rad + JAW_SCALE_RAD * asked).clamp(JAW_CLOSED_RAD, JAW_OPEN_RAD);
+        let set_point_rad = wanted.clamp(jaw_rad - JAW_LEAD_RAD, jaw_rad + JAW_LEAD_RAD);
+        (set_point_rad, ((set_point_rad - from_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0))
     }
 
-    /// The number of an action that asks for the jaw at `goal_rad` with the jaw at `jaw_rad`; 0 where the jaw stays
-    /// closed. What [`Self::jaw_set_point`] takes.
+    /// The number of an action that moves the jaw's set-point from `from_rad` to `goal_rad`, as far as a step goes; 0
+    /// where the jaw stays closed. What [`Self::jaw_set_point`] takes.
     #[must_use]
-    pub fn jaw_action(self, jaw_rad: f32, goal_rad: f32) -> f32 {
-        if self.grasps() { ((goal_rad - jaw_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0) } else { 0.0 }
+    pub fn jaw_action(self, from_rad: f32, goal_rad: f32) -> f32 {
+        if self.grasps() { ((goal_rad - from_rad) / JAW_SCALE_RAD).clamp(-1.0, 1.0) } else { 0.0 }
     }
 
     /// What lies on the table, and how slippery that is; a puck that nobody touches for reach.
@@ -288,13 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn the_jaw_squeezes_as_hard_as_is_asked_for_and_stays_in_its_range() {
-        let close = |kind: TaskKind, jaw_rad, asked| kind.jaw_set_point(jaw_rad, asked);
+    fn the_jaws_set_point_stays_in_its_range_and_near_the_jaw() {
+        let pick = |from_rad, jaw_rad, asked| TaskKind::PickAndPlace.jaw_set_point(from_rad, jaw_rad, asked);
         let near = |(a, b): (f32, f32), (c, d): (f32, f32)| (a - c).abs() < 1e-6 && (b - d).abs() < 1e-6;
-        assert!(near(close(TaskKind::PickAndPlace, 0.24, -0.5), (0.09, -0.5)));
-        assert!(near(close(TaskKind::PickAndPlace, -0.05, -1.0), (JAW_CLOSED_RAD, -0.4)));
-        assert!(near(close(TaskKind::PickAndPlace, 0.9, 1.0), (0.9, 0.0)));
-        assert!(near(close(TaskKind::Push, 0.3, 0.7), (JAW_CLOSED_RAD, 0.7)));
+        assert!(near(pick(0.3, 0.3, -0.5), (0.15, -0.5)));
+        assert!(near(pick(0.1, 0.23, 0.0), (0.1, 0.0)), "what is held stays held");
+        assert!(near(pick(0.1, 0.23, -1.0), (-0.07, -0.17 / 0.3)), "and is not crushed");
+        assert!(near(pick(-0.05, -0.05, -1.0), (JAW_CLOSED_RAD, -0.4)));
+        assert!(near(pick(0.9, 0.9, 1.0), (0.9, 0.0)));
+        assert!(near(TaskKind::Push.jaw_set_point(0.3, 0.3, 0.7), (JAW_CLOSED_RAD, 0.7)));
     }
 
     #[test]

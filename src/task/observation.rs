@@ -40,6 +40,8 @@ pub struct Hand {
     pub commanded_velocity: [f64; 3],
     /// Jaw's angle, rad.
     pub jaw_rad: f64,
+    /// Where the jaw shall be, rad; where the policy does not move it, its angle once more.
+    pub jaw_set_point_rad: f64,
     /// Jaw's velocity, rad/s.
     pub jaw_rad_s: f64,
 }
@@ -61,7 +63,7 @@ pub struct Object {
 pub fn write(hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
     out.clear();
     let mut put = |numbers: &[f64]| out.extend(numbers.iter().map(|&x| x as f32));
-    let jaw = [hand.jaw_rad, hand.jaw_rad];
+    let jaw = [hand.jaw_rad, hand.jaw_set_point_rad];
     let jaw_velocity = [hand.jaw_rad_s, hand.jaw_rad_s];
     let Some(object) = object else {
         put(&hand.position);
@@ -95,6 +97,7 @@ mod tests {
             velocity: [0.1, 0.2, 0.3],
             commanded_velocity: [0.4, 0.5, 0.6],
             jaw_rad: 0.5,
+            jaw_set_point_rad: 0.55,
             jaw_rad_s: 0.6,
         };
         let object = Object {
@@ -106,12 +109,12 @@ mod tests {
         let mut out = Vec::new();
         write(&hand, Some(&object), &mut out);
         let expected = [
-            1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 3.0, 4.0, 5.0, 0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.4,
+            1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 3.0, 4.0, 5.0, 0.5, 0.55, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.4,
             0.5, 0.6, 0.6, 0.6,
         ];
         assert_eq!(out.len(), OBJECT_SIZE);
         assert!(out.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6), "{out:?}");
         write(&hand, None, &mut out);
-        assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.5, 0.4, 0.5, 0.6, 0.6, 0.6]);
+        assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.55, 0.4, 0.5, 0.6, 0.6, 0.6]);
     }
 }

@@ -51,7 +51,7 @@ pub fn resim(episode: &Episode, task: TaskKind, planner: &mut Planner) -> Result
             (goal, _) = planner.workspace().clip(wanted);
             target = goal;
             let measured_rad = tick.observation.get(JAW_INDEX).copied().unwrap_or_default();
-            (jaw_rad, gripper) = task.jaw_set_point(measured_rad, tick.requested_action[3]);
+            (jaw_rad, gripper) = task.jaw_set_point(jaw_rad, measured_rad, tick.requested_action[3]);
             applied = applied_action(&from, &goal, gripper);
         }
         let recorded = Interventions::from_bits(tick.interventions as u16);

@@ -5,7 +5,7 @@
 //! | a step | 80 ms of frames; what is seen at its start is interpolated between two frames |
 //! | the set-point | where the fingertip would come to rest if the joint goals braked at the step's end |
 //! | the action | how far the set-point moves in the step; what is beyond an action's reach is left to later steps |
-//! | the gripper's number, where the task grasps | the jaw's goal less where the jaw is |
+//! | the gripper's number, where the task grasps | how far the jaw's goal moves in the step |
 //! | velocities | differences over the frame before |
 //! | the goal | `observation.goal`, or what is achieved at the end |
 //!
@@ -67,6 +67,7 @@ pub(super) fn episode(source: &Source<'_>, number: u64, frames: &Frames, tally: 
     let goal_rad = |frame: usize| joints(source, frames.row("action", frame.min(last_frame)));
     count_outside_limits(source, frames, tally);
     let mut target = source.kinematics.forward(&goal_rad(0)).position_m;
+    let mut jaw_set_point_rad = goal_rad(0).last().copied().unwrap_or_default();
     let moments: Vec<Moment> = (0..=steps).map(|step| moment(source, frames, step as f64 * step_s * fps)).collect();
     let achieved = |moment: &Moment| match (moment.object, source.task.objects) {
         (Some(object), Some(_)) => object.position.map(|x| x as f32),
@@ -77,6 +78,9 @@ pub(super) fn episode(source: &Source<'_>, number: u64, frames: &Frames, tally: 
     for (step, moment) in moments.iter().enumerate() {
         let newest = (step as f64 * step_s * fps + 1e-6).floor() as usize;
         let mut hand = moment.hand;
+        if source.kind().grasps() {
+            hand.jaw_set_point_rad = jaw_set_point_rad.into();
+        }
         hand.commanded_velocity = std::array::from_fn(|i| (target[i] - hand.position[i]) / step_s);
         let seen = moment.object.filter(|_| source.task.objects.is_some()).map(|o| Object {
             position: o.position,
@@ -109,7 +113,8 @@ pub(super) fn episode(source: &Source<'_>, number: u64, frames: &Frames, tally: 
             let mut action: [f32; 4] =
                 array((0..3).map(|i| ((wanted[i] - target[i]) / ACTION_SCALE_M).clamp(-1.0, 1.0) as f32));
             let jaw_goal_rad = goal.last().copied().unwrap_or_default();
-            action[3] = source.kind().jaw_action(hand.jaw_rad as f32, jaw_goal_rad);
+            action[3] = source.kind().jaw_action(jaw_set_point_rad, jaw_goal_rad);
+            (jaw_set_point_rad, _) = source.kind().jaw_set_point(jaw_set_point_rad, hand.jaw_rad as f32, action[3]);
             target = std::array::from_fn(|i| target[i] + ACTION_SCALE_M * f64::from(action[i]));
             (tick.requested_action, tick.applied_action) = (action, action);
             tick.sent_rad = goal_rad(newest);
@@ -162,11 +167,13 @@ fn moment(source: &Source<'_>, frames: &Frames, time: f64) -> Moment {
         |frame: usize| source.kinematics.forward(&joints(source, frames.row("observation.state", frame))).position_m;
     let jaw = |frame: usize| source.units.to_rad(frames.row("observation.state", frame)).last().unwrap_or_default();
     let (tip_from, tip_to) = (tip_at(from), tip_at(to));
+    let jaw_rad = position_rad.last().copied().unwrap_or_default().into();
     let hand = Hand {
         position: tip.position_m,
         velocity: std::array::from_fn(|i| (tip_to[i] - tip_from[i]) * rate),
         commanded_velocity: [0.0; 3],
-        jaw_rad: position_rad.last().copied().unwrap_or_default().into(),
+        jaw_rad,
+        jaw_set_point_rad: jaw_rad,
         jaw_rad_s: (jaw(to) - jaw(from)) * rate,
     };
     let object = source.has_object.then(|| {
