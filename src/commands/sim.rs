@@ -62,9 +62,9 @@ pub(super) struct Sim {
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
     /// What lies on the table: a puck for push, the same on a slippery table for slide, a cube for pick-and-place,
-    /// nothing for reach
-    #[arg(long, value_enum, default_value = "push")]
-    task: TaskKind,
+    /// nothing for reach [default: push, for a Koch reach]
+    #[arg(long, value_enum)]
+    task: Option<TaskKind>,
     /// Take joints by hand as lines of standard input say, such as `elbow_flex 0.5` (rad) or `elbow_flex free`; a hand
     /// is slow, not stronger than a person's, and stays until it lets go
     #[arg(long)]
@@ -83,7 +83,9 @@ impl Sim {
     /// # Errors
     /// The pty, the link or the tracker's socket cannot be had.
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
-        if self.task == TaskKind::Reach && self.tracker.is_some() {
+        // A Koch has no other.
+        let task = self.task.unwrap_or(if self.arm == ArmName::Koch { TaskKind::Reach } else { TaskKind::Push });
+        if task == TaskKind::Reach && self.tracker.is_some() {
             return Err(UsageError("--tracker: expected a task with an object, found reach".into()).into());
         }
         let needs_servos = [("--faults", self.faults.is_some()), ("--memory", self.memory.is_some())];
@@ -102,12 +104,12 @@ impl Sim {
             let text = format!("--protocol: expected bridge or what {} servos ({}) speak", kit.maker, kit.name);
             return Err(UsageError(text).into());
         }
-        let setup = Setup::new(self.arm, self.task, self.differ)?;
+        let setup = Setup::new(self.arm, task, self.differ)?;
         let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
         let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
         let object = setup.task.objects.map(|region| region.sample(&mut rng));
         world.reset(&setup.model.reach.rest_rad, object.map(|[x, y, _]| [x, y, 0.0]), rng.random())?;
-        let name = self.task.object_name();
+        let name = task.object_name();
         let told = setup
             .task
             .objects

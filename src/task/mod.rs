@@ -139,7 +139,7 @@ impl TaskKind {
     /// jaw at `jaw_rad`; and the number that is left of `asked` where the range or the squeeze ends.
     ///
     /// Like the fingertip's it stays where it is at 0, so that what is grasped is held while nothing is asked. (Fetch
-    /// counts from where the jaw is, and lets go at 0. With that, actions at random lift next to nothing.)
+    /// counts from where the jaw is, and lets go at 0. With that, a training stayed at the goals on the table.)
     #[must_use]
     pub fn jaw_set_point(self, from_rad: f32, jaw_rad: f32, asked: f32) -> (f32, f32) {
         if !self.grasps() {

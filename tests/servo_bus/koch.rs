@@ -13,7 +13,7 @@ fn off() -> (Bench, Handle) {
 
 #[test]
 fn a_bad_bus_costs_a_koch_ticks_at_most_and_never_a_jump_or_power_that_stays_on() {
-    grid(&Bench::koch());
+    grid(&Bench::koch(), include_str!("../../docs/koch.md"));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_host_that_is_killed_leaves_an_arm_that_its_servos_have_stopped() {
     };
     let program = || std::process::Command::new(env!("CARGO_BIN_EXE_hindsight"));
     let mut simulator = program();
-    simulator.args(["sim", "--arm", "koch", "--protocol", "dynamixel", "--task", "reach", "--link", port]);
+    simulator.args(["sim", "--arm", "koch", "--protocol", "dynamixel", "--link", port]);
     let _simulated = told_of(&mut simulator, "simulating koch");
     // On a machine that is busy for 100 ms the watchdog acts early, and the host ends by itself.
     let killed = (0..TRIES).any(|_| {

@@ -290,8 +290,8 @@ impl ServoBus {
             Instruction::BulkRead { requests } => {
                 requests.chunks_exact(5).for_each(|request| self.ask(request[0], instruction, true));
             }
-            // Dynamixel's say who they are when all are asked.
-            Instruction::Ping => self.ask(id, instruction, id != BROADCAST || self.protocol == Protocol::Dynamixel),
+            // They say who they are when all are asked, too.
+            Instruction::Ping => self.ask(id, instruction, true),
             _ => self.ask(id, instruction, id != BROADCAST),
         }
     }
