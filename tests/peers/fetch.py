@@ -4,8 +4,11 @@
 
 Needs tests/peers/requirements-fetch.txt and cargo. The learners run one after another on the same machine with all of its
 cores, each until 90 % of 100 episodes end at their goal (deterministic, the same seeds for all), or until the time is up.
-Evaluation counts in our time and not in theirs. `FOLDER/curves.csv` and `curves.svg` have every evaluation; what is there
-already is not run again.
+Evaluation counts in our time and not in theirs. `FOLDER/curves.csv` and `curves.svg` have every evaluation; a learner and
+seed that are there already are not run again.
+
+On a machine with other work, compare processor time, and give stable-baselines3 one thread (`--threads 1`): PyTorch's
+threads wait for each other by spinning.
 """
 
 import argparse
@@ -38,7 +41,7 @@ def success(env, act):
     return hits / len(GLANCE_SEEDS)
 
 
-def stable_baselines3(algorithm, env_id, seed, minutes):
+def stable_baselines3(algorithm, env_id, seed, minutes, threads, keep):
     """The settings that its documentation and its zoo give for Fetch: 3x256, batch 256, gamma 0.95, tau 0.05, rate 1e-3, an
     update a step, four goals of the future."""
     import gymnasium
@@ -50,9 +53,8 @@ def stable_baselines3(algorithm, env_id, seed, minutes):
     from stable_baselines3.common.noise import NormalActionNoise
 
     gymnasium.register_envs(gymnasium_robotics)
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(threads)
     judge = gymnasium.make(env_id)
-    curve = []
 
     class Glances(BaseCallback):
         def _on_training_start(self):
@@ -67,8 +69,9 @@ def stable_baselines3(algorithm, env_id, seed, minutes):
             rate = success(judge, lambda seen: self.model.predict(seen, deterministic=True)[0])
             self.judging += time.perf_counter() - begun
             self.judging_cpu += time.process_time() - begun_cpu
-            curve.append(dict(env_steps=self.num_timesteps, elapsed_s=elapsed, cpu_s=cpu, success_rate=rate))
-            print(algorithm, seed, curve[-1], file=sys.stderr, flush=True)
+            point = dict(env_steps=self.num_timesteps, elapsed_s=elapsed, cpu_s=cpu, success_rate=rate)
+            print(algorithm, seed, point, file=sys.stderr, flush=True)
+            keep(point)
             return rate < TARGET and elapsed < 60.0 * minutes
 
     env = gymnasium.make(env_id)
@@ -82,10 +85,9 @@ def stable_baselines3(algorithm, env_id, seed, minutes):
         policy_kwargs=dict(net_arch=[256, 256, 256]), **more,
     )
     model.learn(10_000_000, callback=Glances())
-    return curve
 
 
-def ours(env_id, seed, minutes, hyper, folder):
+def ours(env_id, seed, minutes, hyper, folder, keep):
     out = folder / f"ours-{seed}.onnx"
     command = [ROOT / "target/release/hindsight", "train", "--env", f"gymnasium:{env_id}", "--seed", str(seed), "--out", out, "--json"]
     command += ["--target", str(TARGET), "--minutes", str(minutes), "--episodes", "200", "--force"]
@@ -99,7 +101,8 @@ def ours(env_id, seed, minutes, hyper, folder):
     rows = list(csv.DictReader(out.with_suffix(".csv").open()))
     # Processor time is known of the whole run alone; its last evaluation of 200 episodes and the floors' are in it.
     last = cpu * report["train_s"] / report["elapsed_s"]
-    return [{**row, "cpu_s": last if row is rows[-1] else ""} for row in rows]
+    for row in rows:
+        keep({**row, "cpu_s": last if row is rows[-1] else ""})
 
 
 def draw(rows, file):
@@ -127,26 +130,31 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=["ours", "ddpg", "sac"], default=["ours", "ddpg", "sac"])
     parser.add_argument("--minutes", type=float, default=120.0, help="for each learner and seed")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch, for stable-baselines3")
     parser.add_argument("--hyper", type=Path, help="hyper-parameters of ours; its preset otherwise")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     table = arguments.out / "curves.csv"
     rows = list(csv.DictReader(table.open())) if table.exists() else []
+    done = {(row["learner"], row["seed"]) for row in rows}
     for seed in arguments.seeds:
         for learner in arguments.only:
-            if any((row["learner"], row["seed"]) == (learner, str(seed)) for row in rows):
+            if (learner, str(seed)) in done:
                 continue
+
+            def keep(point):
+                rows.append({"learner": learner, "seed": str(seed), **{k: str(v) for k, v in point.items()}})
+                with table.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, FIELDS)
+                    writer.writeheader()
+                    writer.writerows(rows)
+                draw(rows, arguments.out / "curves.svg")
+
             if learner == "ours":
-                curve = ours(arguments.env, seed, arguments.minutes, arguments.hyper, arguments.out)
+                ours(arguments.env, seed, arguments.minutes, arguments.hyper, arguments.out, keep)
             else:
-                curve = stable_baselines3(learner, arguments.env, seed, arguments.minutes)
-            rows += [{"learner": learner, "seed": str(seed), **{k: str(v) for k, v in point.items()}} for point in curve]
-            with table.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
-            draw(rows, arguments.out / "curves.svg")
+                stable_baselines3(learner, arguments.env, seed, arguments.minutes, arguments.threads, keep)
     print("\n| Learner | Seed | First evaluation at 90 % or more | Minutes | Processor, min | Last evaluation |\n|---|---|---|---|---|---|")
     for learner, seed in dict.fromkeys((row["learner"], row["seed"]) for row in rows):
         curve = [row for row in rows if (row["learner"], row["seed"]) == (learner, seed)]
