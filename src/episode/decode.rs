@@ -13,19 +13,24 @@ const SIXTY_FOUR_BIT: u64 = 1;
 const DELIMITED: u64 = 2;
 const THIRTY_TWO_BIT: u64 = 5;
 
-/// A tick from the bytes of its message, if its check is right and its fields are what they should be.
-pub(super) fn tick(bytes: &[u8]) -> Option<Tick> {
+/// Appends a tick from the bytes of its message, if its check is right and its fields are what they should be. It is
+/// filled in where it stays, for a tick is larger than its message.
+pub(super) fn push_tick<'a>(bytes: &[u8], ticks: &'a mut Vec<Tick>) -> Option<&'a Tick> {
     let body = wire::checked(Topic::Tick, bytes)?;
-    plain_tick(body).or_else(|| by_prost(body))
+    ticks.push(Tick::default());
+    if plain_tick(body, ticks.last_mut()?).is_none() {
+        ticks.pop();
+        ticks.push(by_prost(body)?);
+    }
+    ticks.last()
 }
 
 fn by_prost(body: &[u8]) -> Option<Tick> {
     wire::Tick::decode(body).ok()?.into_tick()
 }
 
-/// A tick that is encoded as this program does it; fields of later versions are skipped.
-fn plain_tick(body: &[u8]) -> Option<Tick> {
-    let mut tick = Tick::default();
+/// Fills in a tick that is encoded as this program does it; fields of later versions are skipped.
+fn plain_tick(body: &[u8], tick: &mut Tick) -> Option<()> {
     let mut rest = Fields { rest: body, seen: 0 };
     while let Some(key) = rest.key()? {
         match key {
@@ -45,17 +50,16 @@ fn plain_tick(body: &[u8]) -> Option<Tick> {
             (14, DELIMITED) => rest.some(&mut tick.joints.velocity_rad_s)?,
             (15, DELIMITED) => rest.some(&mut tick.joints.load)?,
             (16, VARINT) => tick.reading_age_us = rest.varint()? as u32,
-            (17, DELIMITED) => tick.object = Some(plain_object(rest.delimited()?)?),
+            (17, DELIMITED) => plain_object(rest.delimited()?, tick.object.insert(ObjectTrack::default()))?,
             (18, VARINT) => tick.interventions = rest.varint()? as u32,
             (1..=18, _) => return None,
             (_, wire_type) => rest.skip(wire_type)?,
         }
     }
-    rest.has_all(6..=9).then_some(tick)
+    rest.has_all(6..=9).then_some(())
 }
 
-fn plain_object(body: &[u8]) -> Option<ObjectTrack> {
-    let mut object = ObjectTrack::default();
+fn plain_object(body: &[u8], object: &mut ObjectTrack) -> Option<()> {
     let mut rest = Fields { rest: body, seen: 0 };
     while let Some(key) = rest.key()? {
         match key {
@@ -70,7 +74,7 @@ fn plain_object(body: &[u8]) -> Option<ObjectTrack> {
             (_, wire_type) => rest.skip(wire_type)?,
         }
     }
-    rest.has_all(1..=6).then_some(object)
+    rest.has_all(1..=6).then_some(())
 }
 
 /// The fields of a message that are still to be read.
@@ -173,9 +177,14 @@ mod tests {
         wire::Tick::from(tick).encode_to_vec()
     }
 
+    fn plain(body: &[u8]) -> Option<Tick> {
+        let mut tick = Tick::default();
+        plain_tick(body, &mut tick).map(|()| tick)
+    }
+
     fn assert_same(body: &[u8]) {
         // What the fast way refuses, the slow way decides.
-        if let Some(tick) = plain_tick(body) {
+        if let Some(tick) = plain(body) {
             assert_eq!(by_prost(body).as_ref().map(encoded), Some(encoded(&tick)), "{body:02x?}");
         }
     }
@@ -187,10 +196,10 @@ mod tests {
     #[test]
     fn ticks_as_this_program_writes_them_need_no_detour() {
         for mut tick in sample(3, 10).ticks {
-            assert_eq!(plain_tick(&encoded(&tick)), Some(tick.clone()));
+            assert_eq!(plain(&encoded(&tick)), Some(tick.clone()));
             tick.object = None;
             tick.sent_rad.clear();
-            assert_eq!(plain_tick(&encoded(&tick)), Some(tick));
+            assert_eq!(plain(&encoded(&tick)), Some(tick));
         }
     }
 
@@ -207,7 +216,7 @@ mod tests {
                 _ => body.extend([7; 4]),
             }
         }
-        assert_eq!(plain_tick(&body), Some(tick));
+        assert_eq!(plain(&body), Some(tick));
         assert_same(&body);
     }
 
@@ -221,7 +230,7 @@ mod tests {
             encode_key(6, prost::encoding::WireType::ThirtyTwoBit, &mut body);
             body.extend(x.to_le_bytes());
         }
-        assert_eq!(plain_tick(&body), None);
+        assert_eq!(plain(&body), None);
         assert_eq!(by_prost(&body), Some(tick));
     }
 
@@ -262,7 +271,7 @@ mod tests {
             tick.object.as_mut().unwrap().position = position;
             let body = encoded(&tick);
             assert_same(&body);
-            prop_assert_eq!(encoded(&plain_tick(&body).or_else(|| by_prost(&body)).unwrap()), body);
+            prop_assert_eq!(encoded(&plain(&body).or_else(|| by_prost(&body)).unwrap()), body);
         }
     }
 }

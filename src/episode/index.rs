@@ -4,7 +4,8 @@
 //! size and time of change. What it says of other files is thrown away when it is brought up to date.
 
 use super::inspect::Figures;
-use super::{Folder, ReadError, folder::FolderError, read};
+use super::reader::read_hashed;
+use super::{Folder, ReadError, folder::FolderError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,7 +120,7 @@ impl Entry {
     pub fn of(file: &Path) -> Result<Self, ReadError> {
         // Before reading: what is written meanwhile makes the entry old.
         let (bytes, changed_ns) = stamp(file).unwrap_or_default();
-        let recovered = read(file)?;
+        let (recovered, sha256) = read_hashed(file)?;
         let start = &recovered.episode.start;
         Ok(Self {
             bytes,
@@ -129,7 +130,7 @@ impl Entry {
             policy: start.policy.clone(),
             whole: recovered.is_complete() && recovered.damage.is_none(),
             figures: Figures::of(&recovered.episode),
-            sha256: recovered.sha256,
+            sha256,
         })
     }
 }

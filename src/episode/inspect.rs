@@ -182,7 +182,7 @@ mod tests {
         for tick in &mut episode.ticks {
             tick.requested_action = [0.5; 4];
         }
-        Recovered { episode, attachments: Vec::new(), bus: Vec::new(), damage: None, sha256: String::new() }
+        Recovered { episode, attachments: Vec::new(), bus: Vec::new(), damage: None }
     }
 
     fn told(recovered: &Recovered, limits: &[JointLimits]) -> Vec<(Severity, String)> {

@@ -5,12 +5,13 @@
 //! still holds whole messages, which their own check (see [`super::wire`]) tells from damaged ones.
 //!
 //! A record is an opcode (`u8`), a length (`u64`, little-endian) and a body of that length. Only these are read:
-//! channel (4), message (5), chunk (6), data end (15), footer (2); the rest is skipped over.
+//! footer (2), schema (3), channel (4), message (5), chunk (6), attachment (9); the rest is skipped over.
 
-use super::wire::Topic;
+use super::wire::{PACKAGE, Topic};
 use std::collections::BTreeMap;
 
 const FOOTER: u8 = 0x02;
+const SCHEMA: u8 = 0x03;
 const CHANNEL: u8 = 0x04;
 const MESSAGE: u8 = 0x05;
 const CHUNK: u8 = 0x06;
@@ -43,6 +44,9 @@ pub enum DamageKind {
     /// A chunk is compressed.
     #[error("a chunk is compressed with `{0}`, which is not read here (`mcap compress --compression none` undoes it),")]
     Compressed(String),
+    /// The messages are of another version of the format.
+    #[error("the messages are of `{0}`, not of `{PACKAGE}`,")]
+    Version(String),
     /// A message does not follow from those before it.
     #[error("a message does not continue the episode ({0})")]
     OutOfPlace(&'static str),
@@ -132,11 +136,27 @@ fn chunk(
         match opcode {
             CHANNEL => channel(body, channels)?,
             MESSAGE => message(body, channels, take)?,
+            SCHEMA if is_whole => schema(body)?,
             // Of a damaged chunk nothing is believed but messages, which have a check of their own.
             _ => {}
         }
     }
     if is_whole { Ok(()) } else { Err(broken) }
+}
+
+/// Refuses a schema of another version of the format: its fields may mean something else.
+fn schema(body: &[u8]) -> Result<(), DamageKind> {
+    let mut rest = Bytes(body);
+    let name = (|| {
+        rest.take(2)?; // id
+        std::str::from_utf8(rest.string()?).ok()
+    })();
+    match name.and_then(|name| name.rsplit_once('.')) {
+        Some((package, _)) if package.starts_with("hindsight.v") && package != PACKAGE => {
+            Err(DamageKind::Version(package.to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn channel(body: &[u8], channels: &mut Channels) -> Result<(), DamageKind> {

@@ -24,7 +24,7 @@
 //! > **Why a check in each message?** MCAP has a CRC a chunk. When a recording is cut in the middle of a chunk, its
 //! > CRC is of no use, and without a check of its own a whole record could not be told from a damaged one.
 //!
-//! - A chunk holds at most 80 ms of ticks, and reaches the operating system at once.
+//! - A chunk holds at most 40 ms of ticks, and reaches the operating system at once.
 //!
 //! > **Why?** A process that is killed loses what is still in its memory, and nothing else. `fsync` would guard
 //! > against a power cut too, at the price of a disk that stalls; we do not call it.

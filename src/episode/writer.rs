@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Span of the ticks in one chunk, µs: what a killed process may lose, with room to 100 ms for the writer's thread
 /// to wake up.
-pub const CHUNK_US: u64 = 80_000;
+pub const CHUNK_US: u64 = 40_000;
 
 /// Name of the program in the file's header.
 const LIBRARY: &str = concat!("hindsight-arm ", env!("CARGO_PKG_VERSION"));

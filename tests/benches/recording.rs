@@ -1,6 +1,9 @@
 //! What recording costs and what reading gives: `cargo bench --bench recording`. Figures depend on the machine and are
 //! not checked.
 //!
+//! With `-- relabel`, four thousand episodes of push are made and relabelled by every strategy into a million
+//! transitions.
+//!
 //! With `-- kill 100 FOLDER`, processes that record a simulated arm in real time into FOLDER are killed at random
 //! moments, and what they lost is counted; `tests/peers/mcap_readers.py FOLDER --killed` then reads what they left.
 //!
@@ -12,10 +15,13 @@ use firmware_bridge::PerJoint;
 use hindsight::arm::{BridgeArm, BridgeOptions};
 use hindsight::control::{ControlLoop, Histogram, Planner, PlannerConfig, SetPoint};
 use hindsight::env::simulated::control_config;
+use hindsight::episode::relabel::relabel;
 use hindsight::episode::{
     EndReason, Episode, EpisodeEnd, EpisodeStart, Folder, ObjectTrack, Pace, Recorder, Tick, read, reader,
 };
+use hindsight::learn::hindsight::{Relabel, Strategy};
 use hindsight::link::loopback::SimHandle;
+use hindsight::task::EPISODE_STEPS;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -28,12 +34,13 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Ticks of twenty minutes at 500 Hz, half of them recorded.
-const TICKS: u64 = 600_000;
+/// Ticks of an hour at 500 Hz; recording is on for half of them.
+const TICKS: u64 = 1_800_000;
 /// Ticks of the file that is read back.
 const READ: u64 = 200_000;
-/// Real time between two ticks, a twentieth of what the stamps say.
-const PACE: Duration = Duration::from_micros(100);
+/// Real time between two ticks, an eighth of what the stamps say: a queue of 512 ticks bears a disk that hangs for
+/// 128 ms.
+const PACE: Duration = Duration::from_micros(250);
 /// Recording is switched on or off after so many ticks, so that other processes disturb both alike.
 const BLOCK: u64 = 500;
 
@@ -43,6 +50,9 @@ fn main() -> Result<()> {
         ["record", path] => record(Path::new(path)),
         ["kill", count, folder] => kill(count.parse()?, Path::new(folder)),
         ["damage", stride] => damage(stride.parse()?),
+        ["reading"] => reading(),
+        ["cost"] => cost(),
+        ["relabel"] => relabelling(),
         _ => reading().and_then(|()| cost()),
     }
 }
@@ -65,15 +75,15 @@ fn cost() -> Result<()> {
     let limits = std::array::from_fn(|joint| model.joints[joint].limits);
     let mut planner = Planner::new(&model, limits, &PlannerConfig::default())?;
     planner.reset(&hindsight::control::REST_RAD);
-    // On, off.
-    let mut durations = [Histogram::default(), Histogram::default()];
+    // On, off; in ns, for a tick takes few of the histogram's buckets of 1 µs.
+    let mut works = [Histogram::default(), Histogram::default()];
+    let mut ends = [Histogram::default(), Histogram::default()];
     let mut recorded = 0;
     let begun = Instant::now();
     for tick in 0..TICKS {
         let due = begun + PACE * u32::try_from(tick)?;
-        while Instant::now() < due {
-            std::hint::spin_loop();
-        }
+        // As the control loop does: asleep, the processor is the writer's.
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let at = Instant::now();
         let angle = tick as f64 * 1e-3;
         let position_m = [0.22 + 0.05 * angle.cos(), 0.05 * angle.sin(), 0.08];
@@ -83,17 +93,25 @@ fn cost() -> Result<()> {
             recorder.record(row(recorded, &plan.applied_rad))?;
             recorded += 1;
         }
-        // In ns: a tick takes less than the histogram's first buckets of 1 µs.
-        durations[off].record(u64::try_from(at.elapsed().as_nanos())?);
+        works[off].record(u64::try_from(at.elapsed().as_nanos())?);
+        ends[off].record(u64::try_from(due.elapsed().as_nanos())?);
     }
     let recording = recorder.finish(end(recorded))?;
-    for (name, histogram) in ["on", "off"].iter().zip(&durations) {
+    let told = |histogram: &Histogram| {
         let at = |q| histogram.quantile_us(q).unwrap_or(f64::NAN) / 1e3;
-        println!("recording {name:>3}: plan a tick in {:.2} µs, 99.9 % within {:.2} µs", at(0.5), at(0.999));
+        format!("{:.1} µs (99 % within {:.1}, 99.9 % within {:.1})", at(0.5), at(0.99), at(0.999))
+    };
+    for (name, (work, end)) in ["on", "off"].iter().zip(works.iter().zip(&ends)) {
+        println!("recording {name:>3}: a tick takes {}, and is done {} after it was due", told(work), told(end));
     }
     let size = std::fs::metadata(&path)?.len() as f64;
     let a_tick = size / recording.ticks as f64;
-    println!("{a_tick:.0} bytes a tick, {:.3} MB/s at 500 Hz, {} ticks", a_tick * 500.0 / 1e6, recording.ticks);
+    let pace_us = PACE.as_micros();
+    println!(
+        "{a_tick:.0} bytes a tick, {:.3} MB/s at 500 Hz; {} ticks, one in {pace_us} µs",
+        a_tick * 500.0 / 1e6,
+        recording.ticks
+    );
     Ok(())
 }
 
@@ -105,11 +123,44 @@ fn reading() -> Result<()> {
         recorder.record(row(index, &[index as f32 * 1e-6; 6]))?;
     }
     recorder.finish(end(READ))?;
+    let bytes = std::fs::metadata(&path)?.len() as f64;
     for _ in 0..3 {
         let begun = Instant::now();
         let found = read(&path)?.episode.ticks.len();
-        println!("read {found} ticks at {:.0} a second", found as f64 / begun.elapsed().as_secs_f64());
+        let took_s = begun.elapsed().as_secs_f64();
+        println!("read {found} ticks at {:.0} a second, {:.0} MB/s", found as f64 / took_s, bytes / took_s / 1e6);
     }
+    Ok(())
+}
+
+/// Episodes of [`EPISODE_STEPS`] that a folder to be relabelled has; with k = 4 they give a million transitions.
+const EPISODES: u64 = 4_000;
+
+fn relabelling() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let folder = Folder::create(&place.path().join("source"))?;
+    let ticks = 10 * EPISODE_STEPS as u64;
+    for number in 0..EPISODES {
+        let mut rng = Pcg64Mcg::seed_from_u64(number);
+        let mut recorder = Recorder::create(&folder.file(number), start(8_000), Pace::Inline)?;
+        for index in 0..=ticks {
+            let mut tick = row(index, &rng.random());
+            tick.achieved_goal = rng.random();
+            recorder.record(tick)?;
+        }
+        recorder.finish(end(ticks))?;
+    }
+    // So that the disk is not still busy with the source.
+    rustix::fs::sync();
+    for strategy in [Strategy::Final, Strategy::Future, Strategy::Episode, Strategy::Random] {
+        let (target, how) = (place.path().join(format!("{strategy:?}")), Relabel { strategy, k: 4 });
+        let begun = Instant::now();
+        let found = relabel(folder.path(), &target, how, 0, EpisodeStart::compute_reward, |_| {})?;
+        let (took_s, count) = (begun.elapsed().as_secs_f64(), found.transitions + found.relabelled);
+        println!("{strategy:?}: {count} transitions of {} steps in {took_s:.2} s", found.transitions);
+    }
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    println!("at most {}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("unknown"));
     Ok(())
 }
 

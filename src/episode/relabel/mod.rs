@@ -17,7 +17,7 @@ mod goals;
 
 pub use goals::{CELL_M, POOL, Spread};
 
-use super::reader::{ReadError, SOURCE_KEY, parse_with, read};
+use super::reader::{ReadError, SOURCE_KEY, parse_with, read, read_hashed};
 use super::scan::Item;
 use super::wire::{self, Topic};
 use super::writer::{EpisodeFile, WriteError};
@@ -111,6 +111,9 @@ impl Statistics {
 /// Files that are worked on before their statistics are added up.
 const BATCH: usize = 256;
 
+/// Steps of a derived file whose transitions are one chunk; what a process that is killed loses can be derived again.
+const STEPS_IN_CHUNK: usize = 64;
+
 /// Relabels every episode of `source` into `target`, one at a time on each thread. `on_episodes` is told how many more
 /// are done. `reward(start, achieved, desired)` is
 /// that of the episode's task, 0 at the goal and less elsewhere: [`EpisodeStart::compute_reward`] for ours.
@@ -147,8 +150,8 @@ pub fn relabel(
     for batch in files.chunks(BATCH) {
         let derived: Vec<_> = batch
             .par_iter()
-            .map(|file| match read(file) {
-                Ok(recovered) => derive(&derived_path(&target, file), &recovered, how, seed, pool.as_ref(), reward),
+            .map(|file| match read_hashed(file) {
+                Ok(source) => derive(&derived_path(&target, file), &source, how, seed, pool.as_ref(), reward),
                 Err(error) => Ok(Statistics { skipped: vec![error], ..Statistics::default() }),
             })
             .collect();
@@ -191,13 +194,13 @@ fn achieved_anywhere(files: &[PathBuf], seed: u64) -> Pool {
 
 fn derive(
     path: &Path,
-    recovered: &Recovered,
+    (recovered, sha256): &(Recovered, String),
     how: Relabel,
     seed: u64,
     pool: Option<&Pool>,
     reward: impl Fn(&EpisodeStart, &[f32], &[f32]) -> f32,
 ) -> Result<Statistics, WriteError> {
-    let Recovered { episode, sha256, .. } = recovered;
+    let episode = &recovered.episode;
     let reward = |achieved: &[f32], desired: &[f32]| reward(&episode.start, achieved, desired);
     let mut rng = Pcg64Mcg::seed_from_u64(seed ^ u64::from_str_radix(&sha256[..16], 16).unwrap_or(0));
     let mut file = EpisodeFile::create(path, &start(episode, sha256, how, seed), &Topic::DERIVED)?;
@@ -206,7 +209,8 @@ fn derive(
     for (step, transition) in transitions.iter().enumerate() {
         statistics.transition_hits += u64::from(transition.reward >= 0.0);
         statistics.wanted.add(transition.desired_goal);
-        file.transition(&message(transition, transition.desired_goal, transition.reward, 0, ""))?;
+        let mut message = message(transition);
+        file.transition(&message)?;
         for _ in 0..how.k {
             let (goal, goal_step, goal_file) = match how.strategy.goal_index(step, transitions.len(), &mut rng) {
                 Some(index) => (transitions[index - 1].next_achieved_goal, index as u32, ""),
@@ -220,9 +224,14 @@ fn derive(
             statistics.relabelled += 1;
             statistics.relabelled_hits += u64::from(reward >= 0.0);
             statistics.substituted.add(goal);
-            file.transition(&message(transition, goal, reward, goal_step, goal_file))?;
+            message.desired_goal.copy_from_slice(&goal);
+            (message.reward, message.success) = (reward, reward >= 0.0);
+            (message.goal_step, message.goal_file) = (goal_step, goal_file.to_owned());
+            file.transition(&message)?;
         }
-        file.flush()?;
+        if step % STEPS_IN_CHUNK == STEPS_IN_CHUNK - 1 {
+            file.flush()?;
+        }
     }
     file.finish(episode.end.as_ref())?;
     let is_miss = transitions.last().is_none_or(|last| last.reward < 0.0);
@@ -243,26 +252,21 @@ fn start(episode: &Episode, sha256: &str, how: Relabel, seed: u64) -> EpisodeSta
     start
 }
 
-fn message(
-    transition: &Transition<'_>,
-    goal: [f32; 3],
-    reward: f32,
-    goal_step: u32,
-    goal_file: &str,
-) -> wire::Transition {
+/// The transition with its original goal.
+fn message(transition: &Transition<'_>) -> wire::Transition {
     wire::Transition {
         step: transition.step,
-        goal_step,
+        goal_step: 0,
         observation: transition.observation.to_vec(),
         achieved_goal: transition.achieved_goal.to_vec(),
-        desired_goal: goal.to_vec(),
+        desired_goal: transition.desired_goal.to_vec(),
         action: transition.applied_action.to_vec(),
         next_observation: transition.next_observation.to_vec(),
         next_achieved_goal: transition.next_achieved_goal.to_vec(),
-        reward,
-        success: reward >= 0.0,
+        reward: transition.reward,
+        success: transition.reward >= 0.0,
         stamp_us: transition.stamp_us,
-        goal_file: goal_file.to_owned(),
+        goal_file: String::new(),
     }
 }
 

@@ -40,8 +40,8 @@ fn a_relabelled_step_is_rewarded_for_what_the_same_episode_achieved_after_it() {
     let statistics = relabel(log.path(), &out, how, 1, reward, |_| ()).unwrap();
     assert_eq!(bytes_of(log.path()), before, "the log is never touched");
     let (start, transitions) = read_derived(&out.join("relabelled-000001.mcap")).unwrap();
-    let source = read(&log.file(1)).unwrap();
-    assert_eq!(start.metadata[SOURCE_KEY], source.sha256);
+    let (source, source_sha256) = read_hashed(&log.file(1)).unwrap();
+    assert_eq!(start.metadata[SOURCE_KEY], source_sha256);
     assert_eq!((start.metadata["strategy"].as_str(), start.metadata["k"].as_str()), ("future", "4"));
     let originals: Vec<_> = source.episode.transitions(|_, _| 0.0).collect();
     assert_eq!(transitions.len(), 6 * 5);
