@@ -62,7 +62,8 @@ def check(path):
 
 
 def load_in_rerun(path):
-    """Rerun's command line finds nothing wrong, converts the view, and makes transforms of /tf."""
+    """Rerun's command line finds nothing wrong, converts the view, makes transforms of /tf, and shapes of the arm in
+    frames that these move."""
 
     def rerun(*arguments):
         program = Path(sys.executable).with_name("rerun")
@@ -76,10 +77,13 @@ def load_in_rerun(path):
         rrd = Path(folder) / "view.rrd"
         rerun("mcap", "convert", path, "-o", rrd)
         rerun("rrd", "verify", rrd)
-        lines = [line for line in rerun("rrd", "print", rrd).splitlines() if " - /tf - " in line]
+        printed = rerun("rrd", "print", rrd)
+        lines = [line for line in printed.splitlines() if " - /tf - " in line]
+    shapes = set(re.findall(r"/collision_geometries/\S+", printed))
+    expect(len(shapes) >= 6, f"Rerun makes {len(shapes)} shapes of /robot_description")
     made = sorted({column for line in lines for column in re.findall(r"Transform3D:\w+", line)})
     expect(made, f"Rerun makes no Transform3D of /tf: {lines[:2]}")
-    print(f"Rerun loads {path.name}: {', '.join(made)}")
+    print(f"Rerun loads {path.name}: {len(shapes)} shapes, {', '.join(made)}")
 
 
 def main(folder):

@@ -10,6 +10,7 @@ use serde_json::json;
 use sim::{ArmModel, SimParams};
 use std::path::PathBuf;
 
+use super::super::rig::ArmName;
 use super::super::{Common, Finish, output};
 
 /// Write episodes for other tools: a LeRobot dataset, all ticks as one table, or views in three dimensions
@@ -36,7 +37,7 @@ enum Format {
     Parquet,
     /// One CSV file, a row a tick
     Csv,
-    /// An MCAP file an episode that Foxglove shows in three dimensions
+    /// An MCAP file an episode that Foxglove and Rerun show in three dimensions
     Foxglove,
 }
 
@@ -60,7 +61,8 @@ impl Export {
             Format::Foxglove => {
                 let model = model_of(&files)?;
                 let kinematics = Kinematics::new(&model)?;
-                foxglove::export(&files, &self.out, &model, &kinematics, twin, || bar.inc(1))?
+                let urdf = ArmName::from_str(&model.name, true).unwrap_or(ArmName::So101).urdf();
+                foxglove::export(&files, &self.out, &model, urdf, &kinematics, twin, || bar.inc(1))?
             }
         };
         bar.finish_and_clear();

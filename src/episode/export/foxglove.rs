@@ -5,8 +5,11 @@
 //! |---|---|---|---|
 //! | `/tf` | `foxglove.FrameTransforms` | protobuf | every tick: each link in its parent's frame, and the object |
 //! | `/scene` | `foxglove.SceneUpdate` | JSON | once: shapes of arm, object and goal, and the paths of fingertip and object |
+//! | `/robot_description` | `std_msgs/msg/String` | CDR | once: the arm's URDF, from which Rerun, which knows no scenes, draws it |
 //!
 //! Times are those of the recording. The recording itself goes beside it in the same viewer, for its numbers.
+
+mod wire;
 
 use super::{ExportError, Exported};
 use crate::episode::{Episode, Tick, read};
@@ -24,61 +27,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-/// `foxglove/FrameTransforms.proto` and what it uses; field numbers are those of Foxglove's schemas.
-mod wire {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct FrameTransforms {
-        #[prost(message, repeated, tag = 1)]
-        pub(super) transforms: Vec<FrameTransform>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct FrameTransform {
-        #[prost(message, optional, tag = 1)]
-        pub(super) timestamp: Option<Timestamp>,
-        #[prost(string, tag = 2)]
-        pub(super) parent_frame_id: String,
-        #[prost(string, tag = 3)]
-        pub(super) child_frame_id: String,
-        #[prost(message, optional, tag = 4)]
-        pub(super) translation: Option<Vector3>,
-        #[prost(message, optional, tag = 5)]
-        pub(super) rotation: Option<Quaternion>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Vector3 {
-        #[prost(double, tag = 1)]
-        pub(super) x: f64,
-        #[prost(double, tag = 2)]
-        pub(super) y: f64,
-        #[prost(double, tag = 3)]
-        pub(super) z: f64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Quaternion {
-        #[prost(double, tag = 1)]
-        pub(super) x: f64,
-        #[prost(double, tag = 2)]
-        pub(super) y: f64,
-        #[prost(double, tag = 3)]
-        pub(super) z: f64,
-        #[prost(double, tag = 4)]
-        pub(super) w: f64,
-    }
-
-    /// `google/protobuf/timestamp.proto`.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Timestamp {
-        #[prost(int64, tag = 1)]
-        pub(super) seconds: i64,
-        #[prost(int32, tag = 2)]
-        pub(super) nanos: i32,
-    }
-}
-
-/// Writes a view of each of `files` into the folder `target`, an episode in memory at a time. `on_episode` is called
+/// Writes a view of each of `files`, of the arm `model` that `urdf` describes, into the folder `target`, an episode in memory at a time. `on_episode` is called
 /// after each. A file that cannot be read, or has no tick, is skipped.
 ///
 /// # Errors
@@ -87,6 +36,7 @@ pub fn export(
     files: &[PathBuf],
     target: &Path,
     model: &ArmModel,
+    urdf: &str,
     kinematics: &Kinematics,
     twin: impl Fn(&Episode) -> Option<SimParams>,
     mut on_episode: impl FnMut(),
@@ -102,7 +52,7 @@ pub fn export(
                 let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let path = target.join(format!("view-{}", name.trim_start_matches("episode-")));
                 let object = twin(episode).map(|twin| twin.object.shape);
-                write(&path, episode, model, kinematics, object)?;
+                write(&path, episode, model, urdf, kinematics, object)?;
                 exported.episodes += 1;
                 exported.rows += episode.ticks.len() as u64;
                 exported.incomplete += u64::from(!recovered.is_complete());
@@ -127,6 +77,7 @@ fn write(
     path: &Path,
     episode: &Episode,
     model: &ArmModel,
+    urdf: &str,
     kinematics: &Kinematics,
     object: Option<ObjectShape>,
 ) -> Result<(), ExportError> {
@@ -143,6 +94,8 @@ fn write(
     let text = scene_schema().to_string();
     let schema = mcap.add_schema("foxglove.SceneUpdate", "jsonschema", text.as_bytes()).map_err(failed)?;
     let scene = mcap.add_channel(schema, "/scene", "json", &none).map_err(failed)?;
+    let schema = mcap.add_schema("std_msgs/msg/String", "ros2msg", b"string data").map_err(failed)?;
+    let description = mcap.add_channel(schema, "/robot_description", "cdr", &none).map_err(failed)?;
     let mut put = |channel_id, sequence, time_ns, bytes: &[u8]| {
         let header = MessageHeader { channel_id, sequence, log_time: time_ns, publish_time: time_ns };
         mcap.write_to_known_channel(&header, bytes).map_err(failed)
@@ -157,6 +110,7 @@ fn write(
         if sequence == 0 {
             let update = scene_update(episode, model, kinematics, object, now_ns).to_string();
             put(scene, 0, now_ns, update.as_bytes())?;
+            put(description, 0, now_ns, &wire::ros_string(urdf))?;
         }
         put(transforms, sequence, now_ns, &frame_transforms(tick, model, now_ns).encode_to_vec())?;
     }
