@@ -1,22 +1,19 @@
 //! `hindsight collect`: a policy drives an arm, and every episode is recorded.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use firmware_bridge::JointLimits;
-use hindsight::episode::{Attachment, EpisodeStart, Folder};
+use hindsight::episode::EpisodeStart;
 use hindsight::policy::NoisyPolicy;
-use hindsight::task::Region;
 use serde_json::json;
 
 use super::choice::Choice;
 use super::drive::Plan;
-use super::rig::{RigArgs, Setup};
-use super::rollout::{self, Record};
-use super::{Common, Finish, UsageError, report};
+use super::record::Record;
+use super::rig::RigArgs;
+use super::{Common, Finish, UsageError, report, rollout};
 
 /// Let a policy drive an arm and record every episode
 #[derive(Debug, Args)]
@@ -57,67 +54,19 @@ impl Collect {
         let policy = choice.load(&setup.task, common.seed)?;
         // Another stream than the random policy's.
         let mut policy = NoisyPolicy::new(policy, self.noise as f32, self.epsilon as f32, !common.seed);
-        let label = EpisodeStart {
-            arm: self.rig.arm.name().into(),
+        let acts = EpisodeStart {
             policy: choice.name().into(),
             policy_sha256: choice.sha256(),
-            software: concat!("hindsight ", env!("CARGO_PKG_VERSION")).into(),
-            metadata: self.metadata(&setup)?,
+            metadata: [("noise", self.noise), ("epsilon", self.epsilon)]
+                .map(|(key, value)| (key.to_owned(), value.to_string()))
+                .into(),
             ..EpisodeStart::default()
         };
-        let attachments = self.attachments(&setup)?;
-        let folder = Folder::create_to_record(&self.out)?;
+        let record = Record::new(&self.out, &self.rig, &setup, acts)?;
         let plan = Plan { episodes: self.episodes, seed: common.seed, goal_m: None, recorded: true };
-        let record = Record { folder, label, attachments };
         let session = rollout::run(&self.rig, &setup, &mut policy, &plan, Some(&record), common)?;
         let files: Vec<String> = session.recordings.iter().map(|r| r.path.display().to_string()).collect();
         let more = json!({ "files": files, "noise": self.noise, "epsilon": self.epsilon });
         report::conclude(common, self.rig.task, session, begun, more)
     }
-
-    /// What somebody needs who reads an episode years later: the arm's description, what ties its servos' ticks to
-    /// angles, and the task's numbers.
-    fn attachments(&self, setup: &Setup) -> Result<Vec<Attachment>> {
-        let file = |name: &str, media_type: &str, bytes: Vec<u8>| Attachment {
-            name: name.into(),
-            media_type: media_type.into(),
-            bytes,
-        };
-        let arm = self.rig.arm;
-        let mut files = vec![file(&format!("{}.urdf", arm.name()), "application/xml", arm.urdf().into())];
-        if let Some(calibration) = &self.rig.calibration {
-            let bytes = std::fs::read(calibration).with_context(|| format!("cannot read {}", calibration.display()))?;
-            files.push(file("calibration.json", "application/json", bytes));
-        }
-        let (task, limits) = (&setup.task, setup.model.limits());
-        let region = |region: &Region| json!({ "lower_m": region.lower, "upper_m": region.upper });
-        let limit = |limit: &JointLimits| json!({ "lower_rad": limit.lower_rad, "upper_rad": limit.upper_rad, "velocity_rad_s": limit.velocity_rad_s });
-        let settings = json!({
-            "task": task.kind.name(),
-            "goals": region(&task.goals),
-            "objects": task.objects.as_ref().map(region),
-            "success_radius_m": task.success_radius_m,
-            "limits": limits.iter().map(limit).collect::<Vec<_>>(),
-        });
-        files.push(file("settings.json", "application/json", serde_json::to_vec_pretty(&settings)?));
-        Ok(files)
-    }
-
-    /// What else is worth keeping with an episode.
-    fn metadata(&self, setup: &Setup) -> Result<BTreeMap<String, String>> {
-        let mut metadata = BTreeMap::from([
-            ("noise".to_owned(), self.noise.to_string()),
-            ("epsilon".to_owned(), self.epsilon.to_string()),
-            ("place".to_owned(), if self.rig.is_simulated() { "simulator" } else { "port" }.to_owned()),
-        ]);
-        if self.rig.is_simulated() {
-            metadata.insert("arm_params".into(), params(&setup.drawn)?);
-            metadata.insert("twin_params".into(), params(&setup.twin)?);
-        }
-        Ok(metadata)
-    }
-}
-
-fn params(params: &sim::SimParams) -> Result<String> {
-    serde_json::to_string(params).context("cannot write the simulated arm's parameters")
 }

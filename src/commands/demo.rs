@@ -24,8 +24,9 @@ use super::choice::find_agent;
 use super::drive::Plan;
 use super::output::{self, percent};
 use super::plot::{self, Bar, Path2, Side};
+use super::record::Record;
 use super::rig::{ArmName, RigArgs, Setup};
-use super::rollout::{self, Record};
+use super::rollout;
 use super::{Common, Finish};
 
 /// Evaluation episodes have seeds of their own.

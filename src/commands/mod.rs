@@ -18,6 +18,7 @@ mod output;
 mod person;
 mod plot;
 mod ports;
+mod record;
 mod relabel;
 mod report;
 mod rig;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hindsight::control::{LatencyStats, LoopStats};
 use hindsight::episode::recorder::Recording;
-use hindsight::episode::{Attachment, EpisodeEnd, EpisodeStart, FaultEvent, Folder, Pace, Recorder};
+use hindsight::episode::{EpisodeEnd, EpisodeStart, FaultEvent, Pace, Recorder};
 use hindsight::learn::evaluate::EpisodeResult;
 use hindsight::policy::Policy;
 
 use super::drive::{self, Drive, Failure, Line, Plan};
 use super::interrupt::Interrupt;
+use super::record::Record;
 use super::rig::{Rig, RigArgs, Setup, Sight};
 use super::{Common, LossError, output};
 
@@ -38,14 +39,6 @@ pub(super) struct EndedLog {
     pub end: EpisodeEnd,
     /// What went wrong, if something did.
     pub fault: Option<String>,
-}
-
-/// Where episodes are recorded, and what their files say about arm, policy and program.
-pub(super) struct Record {
-    pub folder: Folder,
-    pub label: EpisodeStart,
-    /// Files to keep within each episode's.
-    pub attachments: Vec<Attachment>,
 }
 
 /// What a session of episodes came to.

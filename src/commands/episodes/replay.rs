@@ -2,15 +2,21 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use hindsight::episode::read;
+use hindsight::episode::reader::read_hashed;
+use hindsight::episode::{Episode, EpisodeStart};
 use hindsight::policy::RecordedPolicy;
-use hindsight::task::TaskKind;
+use hindsight::task::{Region, TaskKind};
 use serde_json::json;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::super::drive::{Failure, Plan};
-use super::super::rig::{ArmName, RigArgs};
+use super::super::record::Record;
+use super::super::rig::{ArmName, RigArgs, Setup};
 use super::super::{Common, Finish, LossError, UsageError, output, rollout};
+
+/// Key in the start's metadata of a recorded replay; its value is the SHA-256 of the file that was replayed.
+const REPLAYED_KEY: &str = "replayed_from_sha256";
 
 /// Let an arm do again what it did in recorded episodes, and tell how far it is from where it was
 #[derive(Debug, Args)]
@@ -32,14 +38,22 @@ pub(super) struct Replay {
     /// Let an arm simulated in this process move in real time, to watch it
     #[arg(long)]
     realtime: bool,
+    /// Folder to record what is replayed in as new episodes; those that are there stay. The object is looked at then,
+    /// and put, or asked for, where it was
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Address to hear the object's tracker on, with --out [default: 127.0.0.1:47800]
+    #[arg(long, value_name = "ADDRESS", requires = "out")]
+    tracker: Option<SocketAddr>,
 }
 
 impl Replay {
-    /// Repeats the applied actions, through the safety filter, from the episodes' common start pose; whatever lies on
-    /// the table is not looked at. The arm ends parked and without power.
+    /// Repeats the applied actions, through the safety filter, from the episodes' common start pose. Whatever lies on
+    /// the table is looked at only if the replay is recorded. The arm ends parked and without power.
     ///
     /// # Errors
-    /// Before anything moves: a file gives no episode, another arm, no arm. After: the arm failed.
+    /// Before anything moves: a file gives no episode, another arm, no arm, nowhere to record. After: the arm failed,
+    /// or the record could not be written to its end.
     pub(super) fn run(&self, common: &Common) -> Result<Finish> {
         // The episodes' own lines tell of hits and misses, which are none here.
         let quiet = Common { json: true, ..common.clone() };
@@ -47,7 +61,8 @@ impl Replay {
         output::say(common, "file                   steps  median off   95 % within  at most");
         for file in super::files(&self.source)? {
             let name = super::name(&file);
-            let episode = read(&file)?.episode;
+            let (source, sha256) = read_hashed(&file)?;
+            let episode = &source.episode;
             let Ok(recorded_arm) = ArmName::from_str(&episode.start.arm, true) else {
                 bail!("{name}: expected an arm that is known here, found {}", episode.start.arm);
             };
@@ -61,13 +76,13 @@ impl Replay {
             }
             let rig = self.rig(arm, task);
             let mut setup = rig.setup()?;
-            // Actions move the hand; no tracker is needed to repeat them.
-            setup.task.objects = None;
-            let mut policy = RecordedPolicy::new(&episode);
+            let record = self.record(&rig, &mut setup, episode, sha256)?;
+            let mut policy = RecordedPolicy::new(episode);
             let goal_m = Some(episode.start.goal.map(f64::from));
-            let plan = Plan { episodes: 1, seed: episode.start.seed, goal_m, recorded: false };
-            let session = rollout::run(&rig, &setup, &mut policy, &plan, None, &quiet)?;
-            let (row, text) = row(&name, &policy);
+            let plan = Plan { episodes: 1, seed: episode.start.seed, goal_m, recorded: record.is_some() };
+            let session = rollout::run(&rig, &setup, &mut policy, &plan, record.as_ref(), &quiet)?;
+            let (mut row, text) = row(&name, &policy);
+            row["recording"] = json!(session.recordings.first().map(|recording| &recording.path));
             output::say(common, &text);
             rows.push(row);
             let drive = session.drive;
@@ -85,13 +100,36 @@ impl Replay {
         Ok(Finish::Done)
     }
 
+    /// Where the replay of `source` is recorded, if it is. An episode's file holds what its task observes, so that only
+    /// then the object counts.
+    fn record(&self, rig: &RigArgs, setup: &mut Setup, source: &Episode, sha256: String) -> Result<Option<Record>> {
+        let Some(out) = &self.out else {
+            // Actions move the hand; no tracker is needed to repeat them.
+            setup.task.objects = None;
+            return Ok(None);
+        };
+        let seen = source.ticks.iter().find_map(|tick| tick.object);
+        if let (Some(region), Some(object)) = (&mut setup.task.objects, seen) {
+            // It lies on the table, whatever the tracker's noise says of its height.
+            let [x, y, _] = object.position;
+            let place = [x, y, region.lower[2]];
+            *region = Region { lower: place, upper: place };
+        }
+        let acts = EpisodeStart {
+            policy: "replay".into(),
+            metadata: [(REPLAYED_KEY.to_owned(), sha256)].into(),
+            ..EpisodeStart::default()
+        };
+        Record::new(out, rig, setup, acts).map(Some)
+    }
+
     fn rig(&self, arm: ArmName, task: TaskKind) -> RigArgs {
         RigArgs {
             arm,
             port: self.port.clone(),
             task,
             calibration: self.calibration.clone(),
-            tracker: None,
+            tracker: self.tracker,
             clear_fault: false,
             differ: self.differ,
             realtime: self.realtime,
