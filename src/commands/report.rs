@@ -55,12 +55,13 @@ pub(super) fn tell(common: &Common, evaluation: &Evaluation, timing: Option<(Loo
         output::say(common, &format!("distance    median {p50:.1} cm, 95 % within {p95:.1} cm"));
     }
     if let Some((stats, latency)) = timing {
-        let LoopStats { rate_hz, period_p50_us, period_p999_us, overruns } = stats;
+        let LoopStats { rate_hz, period_p50_us, period_p999_us, overruns, bus_p50_us, bus_p999_us } = stats;
         output::say(
             common,
             &format!(
                 "loop        {rate_hz:.1} Hz, period median {period_p50_us:.0} µs, 99.9 % within {period_p999_us:.0} µs, \
                  {overruns} overruns\n\
+                 bus         median {bus_p50_us:.0} µs a tick, 99.9 % within {bus_p999_us:.0} µs\n\
                  policy      median {:.0} µs, 99.9 % within {:.0} µs",
                 latency.p50, latency.p999
             ),

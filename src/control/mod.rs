@@ -135,6 +135,8 @@ pub struct ControlLoop<A: Arm, C: Clock> {
     command: JointCommand,
     tick: Tick,
     periods: Histogram,
+    /// Time on the line, a tick.
+    exchanges: Histogram,
     /// When the last tick began, if it was the one before.
     last_us: Option<u64>,
     elapsed_us: u64,
@@ -169,6 +171,7 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             command: JointCommand::default(),
             tick: Tick::default(),
             periods: Histogram::default(),
+            exchanges: Histogram::default(),
             last_us: None,
             elapsed_us: 0,
             overruns: 0,
@@ -296,12 +299,15 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
     #[must_use]
     pub fn stats(&self) -> LoopStats {
         let at = |q| self.periods.quantile_us(q).unwrap_or(0.0);
+        let on_line = |q| self.exchanges.quantile_us(q).unwrap_or(0.0);
         let (periods, elapsed_us) = (self.periods.len() as f64, self.elapsed_us as f64);
         LoopStats {
             rate_hz: if elapsed_us > 0.0 { periods * 1e6 / elapsed_us } else { 0.0 },
             period_p50_us: at(0.5),
             period_p999_us: at(0.999),
             overruns: self.overruns,
+            bus_p50_us: on_line(0.5),
+            bus_p999_us: on_line(0.999),
         }
     }
 }

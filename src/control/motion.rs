@@ -58,8 +58,10 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
             return Err(ControlError::NotStarted);
         }
         let now_us = self.wait();
+        let asked_us = self.clock.now_us();
         self.tick.reading = self.arm.read()?;
-        self.tick.reading_age_us = self.clock.now_us().saturating_sub(self.tick.reading.stamp_us);
+        let read_us = self.clock.now_us();
+        self.tick.reading_age_us = read_us.saturating_sub(self.tick.reading.stamp_us);
         let dt_s = self.period_s();
         let plan = match goal {
             Goal::Point(set_point, object_age_us, pace) => self.planner.plan(set_point, object_age_us, pace, dt_s),
@@ -69,7 +71,9 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         // Fits: six joints of at most eight.
         let _ = self.command.position_rad.extend_from_slice(&plan.command_rad);
         self.tick.plan = *plan;
+        let planned_us = self.clock.now_us();
         self.tick.sent = self.arm.write(&self.command)?;
+        self.exchanges.record(self.clock.now_us().saturating_sub(planned_us) + read_us.saturating_sub(asked_us));
         self.tick.index += 1;
         self.tick.stamp_us = now_us;
         Ok(&self.tick)

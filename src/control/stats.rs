@@ -86,6 +86,11 @@ pub struct LoopStats {
     pub period_p999_us: f64,
     /// Ticks that began later than the next one was due.
     pub overruns: u64,
+    /// Median of the time that a tick spends on the line to the arm, from the question to the last answer and the goals
+    /// handed over, µs.
+    pub bus_p50_us: f64,
+    /// The same, which one tick in a thousand exceeds, µs.
+    pub bus_p999_us: f64,
 }
 
 /// How long a policy took to act; the `policy_latency_us` object of the commands' JSON.
