@@ -1,5 +1,6 @@
 //! The same for a Koch's Dynamixel servos, and what only they have: a watchdog, refusals, and a shutdown that lasts.
 
+use super::faults::grid;
 use super::*;
 use firmware_bridge::servo::x_series as table;
 use hindsight::clock::{Clock, SystemClock};
@@ -237,20 +238,10 @@ fn a_host_that_is_killed_leaves_an_arm_that_its_servos_have_stopped() {
     let place = tempfile::tempdir().unwrap();
     let link = place.path().join("koch");
     let port = link.to_str().unwrap();
-    let told_of = |command: &mut std::process::Command, word: &str| {
-        let mut child = Simulated(command.stderr(std::process::Stdio::piped()).spawn().unwrap());
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.0.stderr.take().unwrap()));
-        let told = lines.by_ref().map_while(Result::ok).find(|line| line.contains(word));
-        assert!(told.is_some(), "{word}");
-        (child, lines)
-    };
-    let program = || std::process::Command::new(env!("CARGO_BIN_EXE_hindsight"));
-    let mut simulator = program();
-    simulator.args(["sim", "--arm", "koch", "--protocol", "dynamixel", "--link", port]);
-    let _simulated = told_of(&mut simulator, "simulating koch");
+    let _simulated = simulated(&["--arm", "koch", "--protocol", "dynamixel", "--link", port]);
     // On a machine that is busy for 100 ms the watchdog acts early, and the host ends by itself.
     let killed = (0..TRIES).any(|_| {
-        let mut host = program();
+        let mut host = std::process::Command::new(env!("CARGO_BIN_EXE_hindsight"));
         host.args(["run", "--arm", "koch", "--port", port, "--task", "reach", "--policy", "reach"]);
         host.args(["--episodes", "100"]);
         let mut host = Simulated(host.stdout(std::process::Stdio::piped()).spawn().unwrap());

@@ -3,6 +3,7 @@
 use super::{ArmEnv, TICKS_PER_STEP};
 use crate::arm::Arm;
 use crate::clock::Clock;
+use crate::control;
 use crate::env::EnvError;
 use crate::env::scene::Scene;
 use crate::episode::recorder::Recording;
@@ -12,6 +13,19 @@ use crate::tracker::Tracker;
 
 /// Ticks between two notes of how arm and line are: 1 s.
 const HEALTH_TICKS: u64 = 125;
+
+impl episode::Tick {
+    /// Takes over what a tick of the control loop measured and did.
+    pub fn take(&mut self, tick: &control::Tick) {
+        self.stamp_us = tick.stamp_us;
+        self.requested_rad = tick.plan.requested_rad.iter().copied().collect();
+        self.applied_rad = tick.plan.applied_rad.iter().copied().collect();
+        self.sent_rad.clone_from(&tick.sent.position_rad);
+        self.joints.clone_from(&tick.reading.joints);
+        self.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
+        self.interventions = u32::from(tick.plan.interventions.bits());
+    }
+}
 
 impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     /// What the log of the episode that [`GoalEnv::reset`](crate::env::GoalEnv::reset) has just begun starts with. The
@@ -87,14 +101,8 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     /// Adds what the tick did, and hands the row to the recorder.
     pub(super) fn end_row(&mut self) -> Result<(), EnvError> {
         let Some(recorder) = &mut self.recorder else { return Ok(()) };
-        let (row, tick) = (&mut self.row, self.control.last());
-        row.stamp_us = tick.stamp_us;
-        row.requested_rad = tick.plan.requested_rad.iter().copied().collect();
-        row.applied_rad = tick.plan.applied_rad.iter().copied().collect();
-        row.sent_rad.clone_from(&tick.sent.position_rad);
-        row.joints.clone_from(&tick.reading.joints);
-        row.reading_age_us = u32::try_from(tick.reading_age_us).unwrap_or(u32::MAX);
-        row.interventions = u32::from(tick.plan.interventions.bits());
+        let row = &mut self.row;
+        row.take(self.control.last());
         recorder.record(row.clone()).map_err(EnvError::new)?;
         if row.index.is_multiple_of(HEALTH_TICKS) {
             recorder.bus(BusHealth { stamp_us: row.stamp_us, health: self.control.arm().health() });
