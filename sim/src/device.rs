@@ -56,6 +56,9 @@ pub trait FarEnd {
     fn bit_rate(&self) -> Option<u32> {
         None
     }
+
+    /// The host goes on at another speed, bit/s.
+    fn set_bit_rate(&mut self, _bit_rate: u32) {}
 }
 
 /// A microcontroller with its arm, seen as a stream of bytes in virtual time.

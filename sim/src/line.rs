@@ -64,9 +64,12 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(bit_rate: Option<u32>) -> Self {
-        let byte_ns = bit_rate.map_or(0, |rate| 10_000_000_000 / u64::from(rate.max(1)));
-        Self { byte_ns, free_us: 0, under_way: VecDeque::new() }
+    fn new() -> Self {
+        Self { byte_ns: 0, free_us: 0, under_way: VecDeque::new() }
+    }
+
+    fn set_bit_rate(&mut self, bit_rate: Option<u32>) {
+        self.byte_ns = bit_rate.map_or(0, |rate| 10_000_000_000 / u64::from(rate.max(1)));
     }
 
     /// Sends `count` bytes at `now_us` or when the wire is free; says when the last has arrived, µs.
@@ -120,8 +123,8 @@ impl Line {
     }
 
     /// Moves bytes between clients and `device`, and steps it in real time, until `stop` is set; `after_step` is
-    /// called after every physics step. Answers arrive once the line, at the device's speed, has carried them. Waits
-    /// without spinning.
+    /// called after every physics step. Answers arrive once the line, at the speed that the client has set on its port, has
+    /// carried them. Waits without spinning.
     ///
     /// # Errors
     /// [`LineError::Pty`].
@@ -136,7 +139,7 @@ impl Line {
         let mut pace = Pace::new(now_us(), device.time_us());
         let mut report = LineReport::default();
         let mut heard_us = now_us();
-        let mut wire = Wire::new(device.bit_rate());
+        let mut wire = Wire::new();
         while !stop.load(Ordering::Relaxed) {
             // What the host has sent comes first: a firmware that catches up must not take lag for silence.
             if self.exchange(device, &mut wire, &now_us)? {
@@ -167,6 +170,9 @@ impl Line {
             match rustix::io::read(&self.host_side, &mut buf) {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(count) => {
+                    // What the client has set, which is the host's side of the line.
+                    device.set_bit_rate(tcgetattr(&self.client_side)?.output_speed());
+                    wire.set_bit_rate(device.bit_rate());
                     wire.carry(count, now_us());
                     device.receive(&buf[..count]);
                 }

@@ -5,13 +5,16 @@
 use super::ArmError;
 use crate::clock::Clock;
 use crate::link::Link;
+use crate::link::serial::BAUD;
 use firmware_bridge::servo::{
     BROADCAST, Decoder, Instruction, MAX_PACKET, PacketError, Protocol, Register, RegisterError, x_series,
 };
 
-/// Longest wait for a single servo's answer outside of a control tick, µs: beyond the 16 ms of an adapter with FTDI's
-/// default latency.
+/// Longest wait for a single servo's answer outside of a control tick, µs, besides the time on the wire: beyond the 16
+/// ms of an adapter with FTDI's default latency.
 const ANSWER_US: u64 = 20_000;
+/// Bits on the wire, at most, of a question about a register and its answer.
+const BITS: u64 = 400;
 
 /// Why a servo did not do as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -94,12 +97,21 @@ pub struct Bus<L: Link, C: Clock> {
     decoder: Decoder,
     counts: BusCounts,
     sent_us: u64,
+    bit_rate: u32,
 }
 
 impl<L: Link, C: Clock> Bus<L, C> {
     /// A bus over `link`, whose deadlines are read on `clock`.
     pub fn new(link: L, clock: C, protocol: Protocol) -> Self {
-        Self { link, clock, protocol, decoder: Decoder::new(protocol), counts: BusCounts::default(), sent_us: 0 }
+        Self {
+            link,
+            clock,
+            protocol,
+            decoder: Decoder::new(protocol),
+            counts: BusCounts::default(),
+            sent_us: 0,
+            bit_rate: BAUD,
+        }
     }
 
     /// Speaks another language from now on.
@@ -112,7 +124,14 @@ impl<L: Link, C: Clock> Bus<L, C> {
     /// # Errors
     /// [`BusError::Link`].
     pub fn set_bit_rate(&mut self, bit_rate: u32) -> Result<(), BusError> {
-        self.link.set_bit_rate(bit_rate).map_err(link)
+        self.link.set_bit_rate(bit_rate).map_err(link)?;
+        self.bit_rate = bit_rate;
+        Ok(())
+    }
+
+    /// Time on the wire, at most, of a question about a register and its answer, µs.
+    fn wire_us(&self) -> u64 {
+        BITS * 1_000_000 / u64::from(self.bit_rate.max(1))
     }
 
     /// Which language is spoken.
@@ -146,13 +165,13 @@ impl<L: Link, C: Clock> Bus<L, C> {
         self.link
     }
 
-    /// Whether servo `id` answers within `timeout_us`.
+    /// Whether servo `id` answers within `timeout_us` and the time on the wire.
     ///
     /// # Errors
     /// [`BusError::Link`].
     pub fn ping(&mut self, id: u8, timeout_us: u64) -> Result<bool, BusError> {
         let mut answer = [None];
-        self.ask(id, &Instruction::Ping, 0, &[id], &mut answer, timeout_us)?;
+        self.ask(id, &Instruction::Ping, 0, &[id], &mut answer, timeout_us + self.wire_us())?;
         Ok(answer[0].is_some())
     }
 
@@ -232,7 +251,7 @@ impl<L: Link, C: Clock> Bus<L, C> {
         for attempt in 0..tries {
             self.counts.retries += u64::from(attempt > 0);
             let mut answer = [None];
-            self.ask(id, instruction, len, &[id], &mut answer, ANSWER_US)?;
+            self.ask(id, instruction, len, &[id], &mut answer, ANSWER_US + self.wire_us())?;
             let [answer] = answer;
             match answer {
                 // What was damaged on the way to the servo is sent again.

@@ -11,6 +11,9 @@ use firmware_bridge::servo::{Protocol, Register};
 /// Silence of the bus that stops the servos, in counts of 20 ms: 100 ms, as that of this project's firmware.
 const WATCHDOG: i32 = 5;
 
+/// What both models know.
+const BIT_RATES: &[u32] = table::BAUD_RATES.split_at(7).0;
+
 const XL430: Servo =
     Servo { name: XL430_W250.name, model: XL430_W250.number as i32, settings: &[EXTENDED_POSITION], current: None };
 const XL330: Servo = Servo {
@@ -41,7 +44,7 @@ pub static KOCH: Kit = Kit {
         model: table::MODEL_NUMBER,
         firmware: &[table::FIRMWARE_VERSION],
         id: table::ID,
-        bit_rate: (table::BAUD_RATE, 3),
+        bit_rate: (table::BAUD_RATE, BIT_RATES),
         homing_offset: table::HOMING_OFFSET,
         min_position: table::MIN_POSITION,
         max_position: table::MAX_POSITION,

@@ -24,7 +24,7 @@ pub static SO101: Kit = Kit {
         model: table::MODEL,
         firmware: &[table::FIRMWARE_MAJOR, table::FIRMWARE_MINOR],
         id: table::ID,
-        bit_rate: (table::BAUD_RATE, 0),
+        bit_rate: (table::BAUD_RATE, &table::BAUD_RATES),
         homing_offset: table::HOMING_OFFSET,
         min_position: table::MIN_ANGLE,
         max_position: table::MAX_ANGLE,

@@ -9,11 +9,12 @@ use clap::Args;
 use firmware_bridge::message::Mode;
 use firmware_bridge::servo::Protocol;
 use hindsight::arm::bus::{Answer, Bus};
-use hindsight::arm::servo_arm::{self, IDS, JOINTS, Kit};
+use hindsight::arm::servo_arm::{self, IDS, JOINTS, Kit, setup};
 use hindsight::arm::{Arm, BridgeArm, BridgeOptions, Calibration};
 use hindsight::clock::{Clock, SystemClock};
 use hindsight::control::{Histogram, PERIOD_US};
-use hindsight::link::{self, Link, serial};
+use hindsight::link::serial::{self, BAUD};
+use hindsight::link::{self, Link};
 use hindsight::task::TaskKind;
 use serde::Serialize;
 use serde_json::json;
@@ -137,7 +138,15 @@ impl Doctor {
                 servos(kit, &mut bus, findings);
                 self.look_at_calibration(kit, &mut bus, findings);
             }
-            Ok((None, bus)) => bridge(bus.into_link(), findings),
+            Ok((None, mut bus)) => match setup::find_at_other_speed(&mut bus) {
+                Ok(Some((kit, bit_rate))) => {
+                    let found = format!("{} servos answer at {bit_rate} bit/s, not at {BAUD}", kit.maker);
+                    let remedy = "set them up one by one: hindsight setup";
+                    findings.add(Grade::Bad, "servos", found, remedy);
+                }
+                Err(error) => findings.add(Grade::Bad, "line", error.to_string(), "check the cable"),
+                Ok(None) => bridge(bus.into_link(), findings),
+            },
         }
     }
 
@@ -261,9 +270,10 @@ fn return_delay<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mu
     }
 }
 
-/// Servos of different firmware may differ in what they do; those of one model should not.
+/// Servos of one model should have one firmware: others may do otherwise, and LeRobot refuses to drive them together.
 fn firmware<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
-    let mut versions: Vec<(&str, String)> = Vec::new();
+    // Which servos have which firmware, by model.
+    let mut versions: BTreeMap<&str, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
     for (id, servo) in IDS.into_iter().zip(&kit.servos) {
         let mut read = |register| bus.read(id, register, TRIES);
         let Ok(model) = read(&kit.registers.model) else { continue };
@@ -271,28 +281,29 @@ fn firmware<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Fi
             kit.registers.firmware.iter().map(|part| read(part).map(|part| part.to_string())).collect();
         // Silence was told before.
         let Ok(parts) = parts else { continue };
-        versions.push((servo.name, parts.join(".")));
+        versions.entry(servo.name).or_default().entry(parts.join(".")).or_default().push(id);
         if model != servo.model {
             let found = format!("servo {id} is of model {model}, expected {} ({})", servo.model, servo.name);
             findings.add(Grade::Bad, "model", found, "check --port, and whether the servos' ids are in order");
         }
     }
-    let mut told: Vec<String> = Vec::new();
-    let mut mixed = false;
-    for (name, version) in &versions {
-        let text = if kit.servos.iter().all(|servo| servo.name == *name) {
-            version.clone()
-        } else {
-            format!("{name} {version}")
+    let told = versions.iter().map(|(name, versions)| {
+        let each = |(version, ids): (&String, &Vec<u8>)| match versions.len() {
+            1 => version.clone(),
+            _ => format!("{version} (ids {})", ids.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")),
         };
-        mixed |= versions.iter().any(|(other, found)| other == name && found != version);
-        if !told.contains(&text) {
-            told.push(text);
+        format!("{name} {}", versions.iter().map(each).collect::<Vec<_>>().join(" and "))
+    });
+    let found = told.collect::<Vec<_>>().join(", ");
+    let grade = if versions.values().any(|versions| versions.len() > 1) { Grade::Doubtful } else { Grade::Good };
+    let remedy = format!(
+        "works here in most cases, but LeRobot refuses such an arm: update all servos to the newest with {}",
+        match kit.protocol {
+            Protocol::Feetech => "Feetech's FD",
+            Protocol::Dynamixel => "ROBOTIS' Dynamixel Wizard 2",
         }
-    }
-    let remedy = "works in most cases; update all to the newest with the vendor's program if one misbehaves";
-    let grade = if mixed { Grade::Doubtful } else { Grade::Good };
-    findings.add(grade, "firmware", told.join(", "), remedy);
+    );
+    findings.add(grade, "firmware", found, &remedy);
 }
 
 /// Bytes that a tick's question with its answers, and its goals, are on the wire.

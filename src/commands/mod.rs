@@ -81,7 +81,7 @@ enum Command {
     Relabel(relabel::Relabel),
     /// Let a policy drive an arm
     Run(run::Run),
-    /// Give the servos of a new arm their ids, one at a time
+    /// Give the servos of a new arm their ids and the line's speed, one at a time
     Setup(setup::Setup),
     /// Simulate an arm behind a pty, in real time, until Ctrl-C
     Sim(sim::Sim),

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use firmware_bridge::servo;
+use hindsight::arm::servo_arm::{IDS, JOINTS};
 use hindsight::env::arm::REACHABLE;
 use hindsight::env::simulated::{TRACKER_LATENCY_US, TRACKER_NOISE_M, TRACKER_PERIOD_US};
 use hindsight::task::{Region, TaskKind, distance_m};
@@ -55,12 +56,16 @@ pub(super) struct Sim {
     /// Where to put the link to the pty: the port for clients
     #[arg(long)]
     link: PathBuf,
-    /// Spoil the servos' answers, such as lost=0.01,corrupt=0.001,late=0.01,late_us=12000 (probabilities of an answer)
+    /// Spoil the servos' answers, such as lost=0.01,corrupt=0.001,late=0.01,late_us=12000 (probabilities of an answer);
+    /// old_firmware=4 gives the servo with the id 4 an older firmware than the others'
     #[arg(long, value_name = "FAULTS", value_parser = faults)]
     faults: Option<Faults>,
     /// Keep the servos' EEPROM in this file from one start to the next
     #[arg(long, value_name = "FILE")]
     memory: Option<PathBuf>,
+    /// Leave only the servo of this joint on the bus, as it was delivered, to try out `hindsight setup`
+    #[arg(long, value_name = "JOINT")]
+    delivered: Option<String>,
     /// What lies on the table: a puck for push, the same on a slippery table for slide, a cube for pick-and-place,
     /// nothing for reach [default: push, for a Koch reach]
     #[arg(long, value_enum)]
@@ -88,7 +93,11 @@ impl Sim {
         if task == TaskKind::Reach && self.tracker.is_some() {
             return Err(UsageError("--tracker: expected a task with an object, found reach".into()).into());
         }
-        let needs_servos = [("--faults", self.faults.is_some()), ("--memory", self.memory.is_some())];
+        let needs_servos = [
+            ("--faults", self.faults.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--delivered", self.delivered.is_some()),
+        ];
         if let Some((flag, _)) = needs_servos.into_iter().find(|(_, given)| *given && self.protocol == Protocol::Bridge)
         {
             return Err(UsageError(format!("{flag}: expected --protocol feetech or dynamixel, found bridge")).into());
@@ -104,6 +113,13 @@ impl Sim {
             let text = format!("--protocol: expected bridge or what {} servos ({}) speak", kit.maker, kit.name);
             return Err(UsageError(text).into());
         }
+        let named = |name: &String| {
+            JOINTS
+                .iter()
+                .position(|joint| joint == name)
+                .ok_or_else(|| UsageError(format!("--delivered {name}: expected one of {}", JOINTS.join(", "))))
+        };
+        let delivered = self.delivered.as_ref().map(named).transpose()?;
         let setup = Setup::new(self.arm, task, self.differ)?;
         let mut rng = Pcg64Mcg::seed_from_u64(common.seed);
         let mut world = World::new(&setup.model, &setup.drawn, rng.random())?;
@@ -138,6 +154,9 @@ impl Sim {
                 let spoken = self.arm.kit().protocol;
                 let mut bus = ServoBus::new(world, spoken, self.faults.unwrap_or_default(), common.seed)?;
                 self.recall(&mut bus)?;
+                if let Some(joint) = delivered {
+                    bus.deliver(joint);
+                }
                 let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
                 self.remember(&bus)?;
                 (report, bus.time_us())
@@ -185,9 +204,12 @@ impl Sim {
 fn faults(text: &str) -> Result<Faults, String> {
     let faults: Faults = toml::from_str(&text.replace(',', "\n")).map_err(|error| error.message().to_owned())?;
     let chances = [faults.lost, faults.corrupt, faults.truncated, faults.late];
-    match chances.iter().all(|chance| (0.0..=1.0).contains(chance)) {
+    if !chances.iter().all(|chance| (0.0..=1.0).contains(chance)) {
+        return Err("expected probabilities from 0 to 1".into());
+    }
+    match faults.old_firmware == 0 || IDS.contains(&faults.old_firmware) {
         true => Ok(faults),
-        false => Err("expected probabilities from 0 to 1".into()),
+        false => Err(format!("old_firmware={}: expected the id of a servo, {IDS:?}", faults.old_firmware)),
     }
 }
 

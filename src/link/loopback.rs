@@ -77,6 +77,11 @@ impl<D: FarEnd> Link for Loopback<D> {
         self.0.lock().discard_output();
         Ok(())
     }
+
+    fn set_bit_rate(&mut self, bit_rate: u32) -> Result<(), Infallible> {
+        self.0.lock().set_bit_rate(bit_rate);
+        Ok(())
+    }
 }
 
 /// Time of a simulated device; sleeping steps the simulator, so it passes in whole physics steps.

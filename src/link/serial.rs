@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Speed of a UART, bit/s; USB ports and ptys ignore it.
+/// Speed at which ports are opened and arms are driven, bit/s; what is USB on both ends ignores it.
 pub const BAUD: u32 = 1_000_000;
 
 /// A serial port, opened for this process alone.

@@ -13,7 +13,7 @@ use firmware_bridge::servo::{Protocol, Register, sts3215 as table};
 use hindsight::arm::bus::{Bus, BusError};
 use hindsight::arm::koch::KOCH;
 use hindsight::arm::servo_arm::calibrate;
-use hindsight::arm::servo_arm::setup::{self, SetupError};
+use hindsight::arm::servo_arm::setup::{self, Address, SetupError};
 use hindsight::arm::so101::SO101;
 use hindsight::arm::{Arm, ArmError, Calibration, Kit, ServoArm, ServoArmOptions};
 use hindsight::control::{ControlConfig, ControlLoop, REST_RAD, SetPoint};

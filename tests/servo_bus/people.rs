@@ -97,15 +97,86 @@ fn an_arm_whose_servos_are_mounted_anyhow_is_calibrated_by_hand_and_moves_as_bef
 fn a_servo_gets_its_id_only_when_it_is_alone_on_the_bus() {
     let handle = powered_off(Faults::default());
     let mut bus = bus(&handle);
-    let error = setup::give_id(&SO101, &mut bus, 9).unwrap_err();
+    let nine = Address { id: 9, bit_rate: 1_000_000 };
+    let error = setup::give(&SO101, &mut bus, nine).unwrap_err();
     assert!(matches!(&error, SetupError::NotAlone { found } if *found == [1, 2, 3, 4, 5, 6]), "{error}");
     (1..6).for_each(|joint| handle.lock().silence(joint, 1_000_000_000));
-    assert_eq!(setup::give_id(&SO101, &mut bus, 9).unwrap(), 1);
+    assert_eq!(setup::give(&SO101, &mut bus, nine).unwrap(), Address { id: 1, ..nine });
     assert_eq!(setup::scan(&mut bus).unwrap(), [9]);
-    assert_eq!(setup::give_id(&SO101, &mut bus, 9).unwrap(), 9);
-    handle.lock().brown_out(0);
-    let error = setup::give_id(&SO101, &mut bus, 1).unwrap_err();
+    assert_eq!(setup::give(&SO101, &mut bus, nine).unwrap(), nine);
+    handle.lock().silence(0, 60_000_000);
+    let error = setup::give(&SO101, &mut bus, Address { id: 1, ..nine }).unwrap_err();
     assert!(matches!(&error, SetupError::NotAlone { found } if found.is_empty()), "{error}");
+    handle.lock().brown_out(0);
     wait(&handle, 500_000);
     assert_eq!(bus.read(9, &table::LOCK, TRIES).unwrap(), 1, "the id outlives the power, and is locked");
+}
+
+#[test]
+fn a_servo_is_found_at_any_speed_and_keeps_the_one_that_it_is_given() {
+    for (bench, delivered) in [(Bench::so101(), 1_000_000), (Bench::koch(), 57_600)] {
+        let handle = bench.powered_off(Faults::default());
+        let mut bus = bench.bus(&handle);
+        handle.lock().deliver(3);
+        let mut address = Address { id: 4, bit_rate: 1_000_000 };
+        let new = Address { id: 1, bit_rate: delivered };
+        assert_eq!(setup::give(bench.kit, &mut bus, address).unwrap(), new);
+        for bit_rate in [115_200, 57_600, 1_000_000] {
+            let before = address;
+            address = Address { bit_rate, ..before };
+            assert_eq!(setup::give(bench.kit, &mut bus, address).unwrap(), before);
+            handle.lock().brown_out(3);
+            wait(&handle, 500_000);
+            assert!(bus.ping(4, 5_000).unwrap(), "the speed outlives the power");
+            bus.set_bit_rate(before.bit_rate).unwrap();
+            assert!(!bus.ping(4, 5_000).unwrap(), "what is sent at another speed is noise to it");
+            let found = setup::find_at_other_speed(&mut bus).unwrap().map(|(kit, rate)| (kit.name, rate));
+            assert_eq!(found, (bit_rate != 1_000_000).then_some((bench.kit.name, bit_rate)));
+            bus.speak(bench.kit.protocol);
+        }
+        let error = setup::give(bench.kit, &mut bus, Address { bit_rate: 9_601, ..address }).unwrap_err();
+        assert!(matches!(error, SetupError::BitRate { found: 9_601, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_new_servo_behind_a_port_is_set_up_and_answers_at_its_new_speed_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("koch");
+    let port = link.to_str().unwrap();
+    let _simulated = simulated(&["--arm", "koch", "--protocol", "dynamixel", "--delivered", "gripper", "--link", port]);
+    // A machine that is busy for 3 ms at the wrong moment lets a servo go unnoticed.
+    let set_up = |more: &[&str], expected: serde_json::Value| {
+        let arguments = [&["setup", "--arm", "koch", "--port", port, "--joint", "gripper", "--json"], more].concat();
+        (0..TRIES).any(|_| {
+            let (code, told) = program(&arguments);
+            code == Some(0) && told["servos"][0]["before"] == expected
+        })
+    };
+    assert!(set_up(&[], serde_json::json!({ "id": 1, "bit_rate": 57_600 })));
+    assert!(set_up(&["--baud", "115200"], serde_json::json!({ "id": 6, "bit_rate": 1_000_000 })));
+    let findings = |report: serde_json::Value| report["findings"].to_string();
+    assert!((0..TRIES).any(|_| findings(program(&["doctor", "--port", port, "--json"]).1).contains("at 115200 bit/s")));
+    assert!(set_up(&[], serde_json::json!({ "id": 6, "bit_rate": 115_200 })));
+    assert_eq!(program(&["setup", "--arm", "koch", "--port", port, "--baud", "9601", "--json"]).0, Some(2));
+}
+
+#[test]
+fn an_older_firmware_in_one_servo_is_told_with_a_remedy() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("arm");
+    let port = link.to_str().unwrap();
+    let arguments = ["--protocol", "feetech", "--task", "reach", "--faults", "old_firmware=4", "--link", port];
+    let _simulated = simulated(&arguments);
+    let told = (0..TRIES).any(|_| {
+        let (_, report) = program(&["doctor", "--port", port, "--json"]);
+        report["findings"].as_array().unwrap().iter().any(|finding| {
+            let says = |key: &str, text: &str| finding[key].as_str().is_some_and(|found| found.contains(text));
+            says("what", "firmware")
+                && says("grade", "doubtful")
+                && says("found", "3.9 (ids 4)")
+                && says("remedy", "FD")
+        })
+    });
+    assert!(told);
 }

@@ -17,6 +17,8 @@ pub struct Faults {
     pub late: f64,
     /// How late, µs. Longer than a tick: the answer then meets the next question.
     pub late_us: u64,
+    /// Id of a servo whose firmware is older than the others', from the beginning on; 0 for none.
+    pub old_firmware: u8,
 }
 
 /// What becomes of an answer.

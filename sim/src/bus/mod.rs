@@ -25,8 +25,10 @@ use std::f64::consts::TAU;
 use sts::Sts;
 use x_series::XSeries;
 
-/// Speed of the line, bit/s.
+/// Speed of the line until the host sets another, bit/s.
 const BIT_RATE: u32 = 1_000_000;
+/// A UART understands one whose speed differs by no more than one part in so many.
+const RATE_TOLERANCE: u32 = 50;
 /// Supply of servos for 12 V, V, and of the smaller ones of a Koch, which have a converter of their own.
 const SUPPLY_V: f64 = 12.0;
 const SMALL_SUPPLY_V: f64 = 5.0;
@@ -90,6 +92,15 @@ struct Drive {
 trait Servo: std::fmt::Debug + Send {
     fn id(&self) -> u8;
 
+    /// Speed at which it speaks and listens, bit/s.
+    fn bit_rate(&self) -> u32;
+
+    /// Takes the id and the speed that it was delivered with.
+    fn deliver(&mut self);
+
+    /// Takes an older firmware.
+    fn age(&mut self);
+
     /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.
     fn lose_power(&mut self, now_us: u64);
 
@@ -144,6 +155,8 @@ pub struct ServoBus {
     rng: Pcg64Mcg,
     /// What the servos have waited before the answers in `output`, µs.
     delay_us: u64,
+    /// Speed of the host's side of the line, bit/s.
+    bit_rate: u32,
     /// Every byte is lost while the cable is out, until then, µs.
     unplugged_until_us: u64,
 }
@@ -177,8 +190,10 @@ impl ServoBus {
             faults,
             rng: Pcg64Mcg::seed_from_u64(seed),
             delay_us: 0,
+            bit_rate: BIT_RATE,
             unplugged_until_us: 0,
         };
+        bus.servos.iter_mut().filter(|servo| servo.id() == faults.old_firmware).for_each(|servo| servo.age());
         bus.measure()?;
         Ok(bus)
     }
@@ -204,6 +219,13 @@ impl ServoBus {
         let until_us = self.world.time_us() + time_us;
         if let Some(servo) = self.servos.get_mut(index) {
             servo.silence(until_us);
+        }
+    }
+
+    /// Leaves only the servo of joint `index` on the bus, as it was delivered: with the id 1, at its first speed.
+    pub fn deliver(&mut self, index: usize) {
+        for (joint, servo) in self.servos.iter_mut().enumerate() {
+            if joint == index { servo.deliver() } else { servo.silence(u64::MAX) }
         }
     }
 
@@ -278,12 +300,15 @@ impl ServoBus {
     /// Obeys one instruction to `id` and queues what is answered.
     fn obey(&mut self, id: u8, instruction: &Instruction<'_>) {
         let now_us = self.world.time_us();
-        self.servos.iter_mut().for_each(|servo| servo.hear(now_us));
+        let bit_rate = self.bit_rate;
+        self.servos.iter_mut().filter(|servo| is_heard(servo.as_ref(), bit_rate)).for_each(|servo| servo.hear(now_us));
         match instruction {
             Instruction::SyncRead { ids, .. } => ids.iter().for_each(|asked| self.ask(*asked, instruction, true)),
             Instruction::SyncWrite { address, .. } => {
                 for (asked, data) in instruction.entries() {
-                    let addressed = |servo: &&mut Box<dyn Servo>| servo.id() == asked && !servo.is_silent(now_us);
+                    let addressed = |servo: &&mut Box<dyn Servo>| {
+                        servo.id() == asked && !servo.is_silent(now_us) && is_heard(servo.as_ref(), bit_rate)
+                    };
                     self.servos.iter_mut().filter(addressed).for_each(|servo| servo.write(*address, data));
                 }
             }
@@ -301,7 +326,8 @@ impl ServoBus {
         let now_us = self.world.time_us();
         for index in 0..self.servos.len() {
             let servo = &mut self.servos[index];
-            if (id != BROADCAST && servo.id() != id) || servo.is_silent(now_us) {
+            let is_meant = id == BROADCAST || servo.id() == id;
+            if !is_meant || servo.is_silent(now_us) || !is_heard(servo.as_ref(), self.bit_rate) {
                 continue;
             }
             let (speaker, delay_us) = (servo.id(), servo.return_delay_us());
@@ -383,6 +409,15 @@ impl FarEnd for ServoBus {
     }
 
     fn bit_rate(&self) -> Option<u32> {
-        Some(BIT_RATE)
+        Some(self.bit_rate)
     }
+
+    fn set_bit_rate(&mut self, bit_rate: u32) {
+        self.bit_rate = bit_rate;
+    }
+}
+
+/// Whether `servo` understands what is sent at this speed; what is not is noise to it.
+fn is_heard(servo: &dyn Servo, bit_rate: u32) -> bool {
+    servo.bit_rate().abs_diff(bit_rate) <= bit_rate / RATE_TOLERANCE
 }

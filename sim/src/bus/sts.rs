@@ -13,6 +13,8 @@ use firmware_bridge::servo::{Instruction, Register};
 const WARMING_C_A2: f64 = 11.0;
 /// Current at standstill under full duty, A: as measured on an STS3215 at 12 V.
 const STALL_A: f64 = 2.7;
+/// Firmware version that the servos give.
+const FIRMWARE: (i32, i32) = (3, 10);
 /// Shafts that are slower stand still, counts/s.
 const MOVING_COUNTS_S: f64 = 20.0;
 
@@ -39,8 +41,8 @@ impl Sts {
     pub(super) fn new(id: u8, zero: f64) -> Self {
         let memory = Memory::new(REGISTERS, |register| match *register {
             table::ID => i32::from(id),
-            table::FIRMWARE_MAJOR => 3,
-            table::FIRMWARE_MINOR => 10,
+            table::FIRMWARE_MAJOR => FIRMWARE.0,
+            table::FIRMWARE_MINOR => FIRMWARE.1,
             table::MAX_VOLTAGE => 140,
             table::UNLOAD_CONDITION => i32::from(alarm::OVERLOAD | alarm::TEMPERATURE),
             table::MAX_ACCELERATION => 254,
@@ -99,6 +101,23 @@ impl Sts {
 impl Servo for Sts {
     fn id(&self) -> u8 {
         self.get(&table::ID) as u8
+    }
+
+    fn bit_rate(&self) -> u32 {
+        let code = usize::try_from(self.get(&table::BAUD_RATE)).unwrap_or_default();
+        table::BAUD_RATES.get(code).copied().unwrap_or_default()
+    }
+
+    fn deliver(&mut self) {
+        for register in [table::ID, table::BAUD_RATE] {
+            self.set(&register, register.default.unwrap_or(0));
+            self.memory.keep(&register);
+        }
+    }
+
+    fn age(&mut self) {
+        self.set(&table::FIRMWARE_MINOR, FIRMWARE.1 - 1);
+        self.memory.keep(&table::FIRMWARE_MINOR);
     }
 
     /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.

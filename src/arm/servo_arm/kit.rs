@@ -64,8 +64,8 @@ pub struct Registers {
     pub firmware: &'static [Register],
     /// Id.
     pub id: Register,
-    /// Line's speed, and the code of 1 Mbit/s.
-    pub bit_rate: (Register, i32),
+    /// Line's speed, and what it is by the register's value, bit/s.
+    pub bit_rate: (Register, &'static [u32]),
     /// Homing offset.
     pub homing_offset: Register,
     /// Lowest position.

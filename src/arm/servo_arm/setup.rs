@@ -1,15 +1,14 @@
 //! Giving a servo its id, and the line's speed. New ones all have the id 1, so each is set up alone on the bus.
 
-use super::{Kit, TRIES};
+use super::{IDS, KITS, Kit, TRIES};
 use crate::arm::bus::{Bus, BusError};
 use crate::clock::Clock;
 use crate::link::Link;
+use crate::link::serial::BAUD;
 use firmware_bridge::servo::Register;
 
 /// Largest id that a servo can have.
 const ID_MAX: u8 = 252;
-/// Speed at which arms are driven, bit/s.
-const BIT_RATE: u32 = 1_000_000;
 /// Longest wait for each id, µs.
 const PING_US: u64 = 3_000;
 
@@ -22,22 +21,41 @@ pub enum SetupError {
     /// There is not just one servo.
     #[error(
         "expected one servo alone on the bus, found {}; {}",
-        if found.is_empty() { "none".to_owned() } else { format!("the ids {found:?}") },
-        if found.is_empty() { "check its cable, its supply, and whether somebody has set it to another speed" } else { "unplug the others" }
+        if found.is_empty() { "none at any speed".to_owned() } else { format!("the ids {found:?}") },
+        if found.is_empty() { "check its cable, its supply, and --arm" } else { "unplug the others" }
     )]
     NotAlone {
         /// Ids that answer.
         found: Vec<u8>,
     },
+    /// The servos do not know this speed.
+    #[error("expected one of the servos' speeds {known:?}, found {found} bit/s; nothing was written")]
+    BitRate {
+        /// Speeds that they know, bit/s.
+        known: &'static [u32],
+        /// The one that was asked for, bit/s.
+        found: u32,
+    },
     /// The servo does not answer to its new id.
-    #[error("the servo does not answer to its new id {id}; set it up again")]
+    #[error("the servo does not answer to its new id {id} at {bit_rate} bit/s; set it up again")]
     Unchanged {
         /// The id that it should have.
         id: u8,
+        /// The speed that it should have, bit/s.
+        bit_rate: u32,
     },
 }
 
-/// Ids that answer, of all that there can be. Takes a second on an empty bus.
+/// Who a servo is on its bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// Its id.
+    pub id: u8,
+    /// Speed at which it listens, bit/s.
+    pub bit_rate: u32,
+}
+
+/// Ids that answer, of all that there can be. Takes a second on an empty bus, and more where the line is slow.
 ///
 /// # Errors
 /// [`BusError::Link`].
@@ -51,57 +69,90 @@ pub fn scan<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Vec<u8>, BusError>
     Ok(found)
 }
 
-/// Gives the only servo on the bus the id `id`, and 1 Mbit/s, for good; says which id it had. A servo that is still as
-/// delivered is looked for at the speed with which it was.
+/// Which arm's servos answer at another speed than that at which arms are driven, and at which, bit/s.
+///
+/// # Errors
+/// [`BusError::Link`]: the port does not know one of the speeds, or is gone.
+pub fn find_at_other_speed<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Option<(&'static Kit, u32)>, BusError> {
+    for kit in KITS {
+        bus.speak(kit.protocol);
+        for &bit_rate in kit.registers.bit_rate.1.iter().filter(|rate| **rate != BAUD) {
+            bus.set_bit_rate(bit_rate)?;
+            for id in IDS {
+                if bus.ping(id, PING_US)? {
+                    return Ok(Some((kit, bit_rate)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Gives the only servo on the bus an address for good, and says which it had. It is looked for at the new speed, then
+/// at the one with which such servos are delivered, then at all others that they know; the bus stays at the new one.
 ///
 /// # Errors
 /// See [`SetupError`].
-pub fn give_id<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>, id: u8) -> Result<u8, SetupError> {
-    let mut bit_rate = BIT_RATE;
-    bus.set_bit_rate(bit_rate)?;
-    let mut found = scan(bus)?;
-    if found.is_empty() && kit.delivered_bit_rate != bit_rate {
-        bit_rate = kit.delivered_bit_rate;
-        bus.set_bit_rate(bit_rate)?;
-        found = scan(bus)?;
-    }
-    let given = match found.as_slice() {
-        &[before] => write(kit, bus, before, id, bit_rate).map(|()| before),
-        _ => Err(SetupError::NotAlone { found }),
+pub fn give<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>, new: Address) -> Result<Address, SetupError> {
+    let known = kit.registers.bit_rate.1;
+    let Some(code) = known.iter().position(|rate| *rate == new.bit_rate) else {
+        return Err(SetupError::BitRate { known, found: new.bit_rate });
     };
-    bus.set_bit_rate(BIT_RATE)?;
-    given
+    let likely = [new.bit_rate, kit.delivered_bit_rate];
+    let others = known.iter().filter(|rate| !likely.contains(rate));
+    let mut before = None;
+    for &bit_rate in likely.iter().chain(others) {
+        bus.set_bit_rate(bit_rate)?;
+        match scan(bus)?.as_slice() {
+            [] => {}
+            &[id] => {
+                before = Some(Address { id, bit_rate });
+                break;
+            }
+            found => {
+                let found = found.to_vec();
+                bus.set_bit_rate(new.bit_rate)?;
+                return Err(SetupError::NotAlone { found });
+            }
+        }
+    }
+    let written = match before {
+        Some(before) => write(kit, bus, before, new, code as i32).map(|()| before),
+        None => Err(SetupError::NotAlone { found: Vec::new() }),
+    };
+    bus.set_bit_rate(new.bit_rate)?;
+    written
 }
 
-/// Writes id and speed of the servo `before`, which listens at `bit_rate`.
+/// Writes the new address of a servo, whose speed has this `code`.
 fn write<L: Link, C: Clock>(
     kit: &Kit,
     bus: &mut Bus<L, C>,
-    before: u8,
-    id: u8,
-    bit_rate: u32,
+    before: Address,
+    new: Address,
+    code: i32,
 ) -> Result<(), SetupError> {
     let registers = &kit.registers;
-    if before == id && bit_rate == BIT_RATE {
+    let Address { id, bit_rate } = new;
+    if before == new {
         return Ok(());
     }
-    bus.write(before, &registers.torque, 0, TRIES)?;
+    bus.write(before.id, &registers.torque, 0, TRIES)?;
     if let Some(lock) = &registers.lock {
-        bus.write(before, lock, 0, TRIES)?;
+        bus.write(before.id, lock, 0, TRIES)?;
     }
-    if before != id {
-        once(bus, before, &registers.id, id.into())?;
+    if before.id != id {
+        once(bus, before.id, &registers.id, id.into())?;
     }
-    if bit_rate != BIT_RATE {
-        let (register, code) = registers.bit_rate;
-        once(bus, id, &register, code)?;
-        bus.set_bit_rate(BIT_RATE)?;
+    if before.bit_rate != bit_rate {
+        once(bus, id, &registers.bit_rate.0, code)?;
+        bus.set_bit_rate(bit_rate)?;
     }
     let answers = match &registers.lock {
         Some(lock) => bus.write(id, lock, 1, TRIES),
         None => bus.read(id, &registers.id, TRIES).map(|_| ()),
     };
-    answers.map_err(|_| SetupError::Unchanged { id })
+    answers.map_err(|_| SetupError::Unchanged { id, bit_rate })
 }
 
 /// Writes what changes how the servo is spoken to: some acknowledge as they then are.

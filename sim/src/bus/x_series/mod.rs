@@ -1,13 +1,14 @@
 //! A Dynamixel XL430 or XL330 at the level of its registers.
 //!
 //! Not modelled: the modes for current, speed and PWM (register 11 takes them, the motor then does nothing), the
-//! feed-forward gains, indirect addresses, and the speed in register 8, which does not change that of the line. ROBOTIS does not say
-//! after what time a servo that is overloaded shuts down; here it is [`PATIENCE_S`].
+//! feed-forward gains and indirect addresses. ROBOTIS does not say after what time a servo that is overloaded shuts down;
+//! here it is [`PATIENCE_S`].
+
+mod refusals;
 
 use super::memory::Memory;
 use super::profile::Profile;
 use super::{Drive, ROOM_C, Reply, START_UP_US, Sensed, Servo, THERMAL_S};
-use firmware_bridge::servo::register::{Access, Memory as Kind};
 use firmware_bridge::servo::x_series::{self as table, COUNTS_PER_TURN, Model, hardware_error, refusal};
 use firmware_bridge::servo::{Instruction, Keep, Register};
 use std::f64::consts::TAU;
@@ -16,10 +17,10 @@ use std::f64::consts::TAU;
 const TURN: f64 = COUNTS_PER_TURN as f64;
 /// Firmware version that the servos give: a recent one, which neither the driver nor LeRobot asks more of.
 const FIRMWARE: i32 = 52;
+/// An older one, which does not know `Fast Sync Read`.
+const OLD_FIRMWARE: i32 = 42;
 /// Largest homing offset that the mode for a single turn obeys, counts.
 const SINGLE_TURN_OFFSET: f64 = 1024.0;
-/// Furthest goal over several turns, counts: 256 turns.
-const FURTHEST: i32 = 1_048_575;
 /// Duty of 100 % in registers, and the cycle of the position controller, s.
 const FULL_DUTY: f64 = 885.0;
 const CYCLE_S: f64 = 1e-3;
@@ -64,7 +65,8 @@ impl XSeries {
     pub(super) fn new(model: &'static Model, id: u8, zero: f64, nominal_gain: f64, stall_a: f64) -> Self {
         let memory = Memory::new(model.registers, |register| match *register {
             table::ID => i32::from(id),
-            table::BAUD_RATE => 3,
+            // Models differ in the speeds that they know.
+            _ if register.name == table::BAUD_RATE.name => 3,
             table::FIRMWARE_VERSION => FIRMWARE,
             _ => register.default.unwrap_or(0),
         });
@@ -138,67 +140,6 @@ impl XSeries {
         self.get(&table::TORQUE_ENABLE) == 1
     }
 
-    /// Why `data` may not be stored, or 0.
-    fn refuses(&self, address: u16, data: &[u8]) -> u8 {
-        let end = usize::from(address) + data.len();
-        let mut at = address;
-        while usize::from(at) < end {
-            let Some(register) = self.memory.register_at(at) else {
-                // Bytes between registers are nobody's.
-                at += 1;
-                continue;
-            };
-            let from = usize::from(register.address.saturating_sub(address));
-            if register.address < at || usize::from(register.end()) > end {
-                return refusal::LENGTH;
-            }
-            let Some(Ok(value)) = data.get(from..from + usize::from(register.size)).map(|d| register.decode(d)) else {
-                return refusal::LENGTH;
-            };
-            let error = self.refuses_value(register, value);
-            if error != 0 {
-                return error;
-            }
-            at = register.end();
-        }
-        if self.memory.register_at(address).is_none() { refusal::ACCESS } else { 0 }
-    }
-
-    fn refuses_value(&self, register: &Register, value: i32) -> u8 {
-        let (min, max) = register.bounds();
-        let is_goal =
-            [table::GOAL_PWM, table::GOAL_CURRENT, table::GOAL_VELOCITY, table::GOAL_POSITION].contains(register);
-        let stopped = self.get(&table::BUS_WATCHDOG) < 0;
-        let mode = self.get(&table::OPERATING_MODE);
-        if register.access == Access::Read || (register.memory == Kind::Eeprom && self.torque()) {
-            return refusal::ACCESS;
-        }
-        if !(min..=max).contains(&value) || (stopped && (is_goal || (*register == table::BUS_WATCHDOG && value != 0))) {
-            return refusal::RANGE;
-        }
-        let limit = |limit: &Register| self.get(limit);
-        match *register {
-            table::OPERATING_MODE => {
-                let known: &[i32] = if self.has(&table::GOAL_CURRENT) { &[0, 1, 3, 4, 5, 16] } else { &[1, 3, 4, 16] };
-                if known.contains(&value) { 0 } else { refusal::RANGE }
-            }
-            table::GOAL_POSITION if mode == mode::POSITION => {
-                let within = limit(&table::MIN_POSITION)..=limit(&table::MAX_POSITION);
-                if within.contains(&value) { 0 } else { refusal::LIMIT }
-            }
-            table::GOAL_POSITION if !(-FURTHEST..=FURTHEST).contains(&value) => refusal::RANGE,
-            table::GOAL_PWM if value.abs() > limit(&table::PWM_LIMIT) => refusal::LIMIT,
-            table::GOAL_CURRENT if value.abs() > limit(&table::CURRENT_LIMIT) => refusal::LIMIT,
-            // It stays off until it starts anew.
-            table::TORQUE_ENABLE if value == 1 && self.is_shut_down() => refusal::RESULT,
-            _ => 0,
-        }
-    }
-
-    fn is_shut_down(&self) -> bool {
-        self.get(&table::HARDWARE_ERROR) & self.get(&table::SHUTDOWN) != 0
-    }
-
     fn store(&mut self, address: u16, data: &[u8]) -> u8 {
         let error = self.refuses(address, data);
         if error != 0 {
@@ -265,6 +206,23 @@ impl Servo for XSeries {
         self.get(&table::ID) as u8
     }
 
+    fn bit_rate(&self) -> u32 {
+        let code = usize::try_from(self.get(&table::BAUD_RATE)).unwrap_or_default();
+        table::BAUD_RATES.get(code).copied().unwrap_or_default()
+    }
+
+    fn deliver(&mut self) {
+        for register in [table::ID, table::BAUD_RATE] {
+            self.set(&register, register.default.unwrap_or(0));
+            self.memory.keep(&register);
+        }
+    }
+
+    fn age(&mut self) {
+        self.set(&table::FIRMWARE_VERSION, OLD_FIRMWARE);
+        self.memory.keep(&table::FIRMWARE_VERSION);
+    }
+
     fn lose_power(&mut self, now_us: u64) {
         self.silent_until_us = now_us + START_UP_US;
         self.power_on();
@@ -306,7 +264,8 @@ impl Servo for XSeries {
         let answers_reads = self.get(&table::STATUS_RETURN_LEVEL) >= 1;
         match *instruction {
             Instruction::Ping => {
-                let identity = [self.model.number.to_le_bytes().as_slice(), &[FIRMWARE as u8]].concat();
+                let firmware = self.get(&table::FIRMWARE_VERSION) as u8;
+                let identity = [self.model.number.to_le_bytes().as_slice(), &[firmware]].concat();
                 Some(self.reply(0, identity))
             }
             Instruction::Read { address, len } | Instruction::SyncRead { address, len, .. } => {
@@ -342,11 +301,16 @@ impl Servo for XSeries {
             }
             Instruction::FactoryReset { keep } => {
                 let reply = self.acknowledges(0);
-                let kept = [table::ID, table::BAUD_RATE].map(|register| self.get(&register));
+                let [id, baud_rate] = [table::ID, table::BAUD_RATE].map(|register| self.get(&register));
                 self.memory = Self::new(self.model, 1, self.zero, self.nominal_gain, self.stall_a).memory;
+                self.deliver();
                 if matches!(keep, Some(Keep::Id | Keep::IdAndBaudRate)) {
-                    self.set(&table::ID, kept[0]);
+                    self.set(&table::ID, id);
                     self.memory.keep(&table::ID);
+                }
+                if matches!(keep, Some(Keep::IdAndBaudRate)) {
+                    self.set(&table::BAUD_RATE, baud_rate);
+                    self.memory.keep(&table::BAUD_RATE);
                 }
                 self.lose_power(now_us);
                 reply
