@@ -73,6 +73,79 @@ fn goals_that_are_wrong_are_refused_and_goals_that_are_far_are_approached_at_the
 }
 
 #[test]
+fn a_jaw_that_squeezes_for_long_gives_way_until_less_is_asked_for_or_nothing_is_held() {
+    for bench in [Bench::so101(), Bench::koch()] {
+        let handle = bench.powered_off(Faults::default());
+        let blocked_rad = 0.6;
+        handle.lock().world_mut().take_by_hand(5, Some(blocked_rad)).unwrap();
+        wait(&handle, 1_500_000);
+        let mut arm = bench.connected(&handle).unwrap();
+        arm.activate().unwrap();
+        let mut goal = arm.read().unwrap().joints.position_rad;
+        let mut follow = |jaw_rad: f32, time_us: u64| {
+            goal[5] = jaw_rad;
+            for _ in 0..time_us / 8_000 {
+                wait(&handle, 8_000);
+                arm.read().unwrap();
+                arm.write(&JointCommand { position_rad: goal.clone() }).unwrap();
+            }
+            wait(&handle, 8_000);
+            let joints = arm.read().unwrap().joints;
+            let sent = arm.write(&JointCommand { position_rad: goal.clone() }).unwrap().position_rad[5];
+            (sent, joints.position_rad[5], joints.load[5].abs(), arm.servo_health())
+        };
+        let name = bench.kit.name;
+        let (sent, _, load, health) = follow(0.0, 800_000);
+        assert!(sent == 0.0 && load > 0.3 && health.eased == 0, "{name}: {sent} {load} {health:?}");
+        // For longer than the servos would bear it.
+        let (sent, at, load, health) = follow(0.0, 5_000_000);
+        assert!((at - sent - 0.07).abs() < 0.01 && load < 0.25, "{name}: {sent} {at} {load}");
+        assert!((at - blocked_rad as f32).abs() < 0.1, "{name}: it still presses");
+        assert_eq!((health.eased, health.alarms), (1, [0; 6]), "{name}");
+        // Less is asked for, and obeyed at once.
+        let (sent, ..) = follow(blocked_rad as f32, 100_000);
+        assert_eq!(sent, blocked_rad as f32, "{name}");
+        assert_eq!(follow(0.0, 3_000_000).3.eased, 2, "{name}");
+        // What it held is gone: it closes as it was told.
+        handle.lock().world_mut().take_by_hand(5, None).unwrap();
+        let (sent, at, ..) = follow(0.0, 1_500_000);
+        assert!(sent == 0.0 && at.abs() < 0.05, "{name}: {sent} {at}");
+    }
+}
+
+#[test]
+fn a_jaw_that_gives_way_does_not_drop_its_cube() {
+    let kind = TaskKind::PickAndPlace;
+    let twin = SimParams::so101_with(kind.prop()).unwrap();
+    let bench = Bench { params: twin.clone(), ..Bench::so101() };
+    let handle = bench.powered_off(Faults::default());
+    let cube = [0.22, 0.0, 0.0];
+    handle.lock().world_mut().reset(&REST_RAD, Some(cube), 1).unwrap();
+    wait(&handle, 500_000);
+    let arm = bench.connected(&handle).unwrap();
+    let config = control_config(&bench.model, &twin, kind, Some(sim::world::STEP_US as u32));
+    let mut control = ControlLoop::new(arm, handle.clock(), &bench.model, config, Default::default()).unwrap();
+    control.start().unwrap();
+    // The fixed jaw beside the cube, 10 mm of room, as the scripted expert has it.
+    let point = |z: f64, jaw_rad: f32| SetPoint { position_m: [0.22, 0.0275, z], jaw_rad };
+    control.move_to(point(0.065, 0.8)).unwrap();
+    control.move_to(point(0.014, 0.8)).unwrap();
+    let mut hold = |goal: SetPoint, ticks: u32| {
+        for _ in 0..ticks {
+            control.tick(goal, None).unwrap();
+        }
+        let height_m = handle.lock().world().object().unwrap().position[2];
+        (height_m, control.last().reading.joints.load[5].abs(), control.arm().servo_health())
+    };
+    hold(point(0.014, -0.1), 80);
+    let (height_m, load, health) = hold(point(0.12, -0.1), 60);
+    assert!(height_m > 0.08 && load > 0.3 && health.eased == 0, "{height_m} {load} {health:?}");
+    let (height_m, load, health) = hold(point(0.12, -0.1), 125 * 20);
+    assert!(height_m > 0.1, "the cube is at {height_m} m");
+    assert!(load < 0.25 && health.eased == 1 && health.alarms == [0; 6], "{load} {health:?}");
+}
+
+#[test]
 fn what_is_missing_or_foreign_is_named() {
     let handle = powered_off(Faults::default());
     handle.lock().silence(3, u64::MAX / 2);

@@ -12,7 +12,9 @@
 //! Whoever needs more puts a microcontroller with this project's firmware between.
 
 pub mod calibrate;
+mod grip;
 mod kit;
+mod power;
 pub mod setup;
 mod ticks;
 mod vitals;
@@ -36,6 +38,8 @@ use ticks::Servos;
 
 /// Joints, and servos, of an arm.
 pub const COUNT: usize = JOINTS.len();
+/// Number of the gripper's joint.
+const GRIPPER: usize = COUNT - 1;
 /// The servos' ids.
 pub const IDS: [u8; COUNT] = [1, 2, 3, 4, 5, 6];
 /// The arms that are known.
@@ -96,6 +100,8 @@ pub struct ServoHealth {
     pub brown_outs: u64,
     /// Servos that their own watchdog had stopped, such as while the cable was out, and that go on.
     pub halts: u64,
+    /// How often the gripper has squeezed for too long and was let give way.
+    pub eased: u64,
     /// Alarms of each servo, as in its register for them, that were ever on.
     pub alarms: [u8; COUNT],
     /// Hottest that a servo has been, °C.

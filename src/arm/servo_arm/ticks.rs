@@ -1,13 +1,13 @@
 //! The six servos: what is asked of them and sent to them, tick by tick.
 
-use super::{Block, COUNT, IDS, JOINTS, Kit, ServoArmOptions, ServoHealth, TRIES};
+use super::grip::Grip;
+use super::{Block, COUNT, GRIPPER, IDS, JOINTS, Kit, ServoArmOptions, ServoHealth, TRIES};
 use crate::arm::bus::{Answer, Bus};
 use crate::arm::calibration::TURN;
 use crate::arm::{ArmError, Reading};
 use crate::clock::Clock;
 use crate::link::Link;
 use firmware_bridge::message::{Fault, Refusal};
-use firmware_bridge::servo::register::Memory;
 use firmware_bridge::servo::{Protocol, x_series};
 use firmware_bridge::{JointCommand, JointState};
 
@@ -15,8 +15,6 @@ use firmware_bridge::{JointCommand, JointState};
 const LOOK_TICKS: u32 = 8;
 /// Of so many looks one is at what is asked seldom.
 const SELDOM_LOOKS: u32 = 4;
-/// How long a servo that starts anew may be silent, µs.
-const START_UP_US: u64 = 2_000_000;
 /// Speed at which goals are followed again after the arm was held, rad/s, until they are reached: who asks has gone on.
 const CATCH_UP_RAD_S: f32 = 0.8;
 /// Goals that are nearer are reached, rad.
@@ -25,9 +23,10 @@ const CAUGHT_UP_RAD: f32 = 0.005;
 /// One servo as last heard.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Joint {
-    position_rad: f32,
-    velocity_rad_s: f32,
-    load: f32,
+    pub(super) position_rad: f32,
+    pub(super) velocity_rad_s: f32,
+    /// Drive as a fraction of full duty.
+    pub(super) load: f32,
     /// When it was heard, µs.
     stamp_us: u64,
 }
@@ -35,21 +34,22 @@ pub(super) struct Joint {
 /// What the control thread and the watchdog share.
 #[derive(Debug)]
 pub(super) struct Servos<L: Link, C: Clock> {
-    kit: &'static Kit,
+    pub(super) kit: &'static Kit,
     pub(super) bus: Bus<L, C>,
-    options: ServoArmOptions,
-    joints: [Joint; COUNT],
+    pub(super) options: ServoArmOptions,
+    pub(super) joints: [Joint; COUNT],
     /// Goals as last sent, rad.
-    goal_rad: [f32; COUNT],
+    pub(super) goal_rad: [f32; COUNT],
     pub(super) active: bool,
     /// The torque may be on because of us.
-    powered: bool,
+    pub(super) powered: bool,
     pub(super) written_us: u64,
     /// The arm was held, and its goals have not been reached since.
-    behind: bool,
-    ticks: u32,
+    pub(super) behind: bool,
+    pub(super) ticks: u32,
     /// A servo's answer tells that it is not well.
     alerted: bool,
+    grip: Grip,
     /// What is to be added to each joint's ticks to give its register, whole turns.
     turns: [i32; COUNT],
     /// The watchdog has stopped the arm.
@@ -71,6 +71,7 @@ impl<L: Link, C: Clock> Servos<L, C> {
             behind: false,
             ticks: 0,
             alerted: false,
+            grip: Grip::default(),
             turns: [0; COUNT],
             tripped: false,
             health: ServoHealth::default(),
@@ -83,7 +84,7 @@ impl<L: Link, C: Clock> Servos<L, C> {
     }
 
     /// The angle of a joint whose servo says that it is at `counts`.
-    fn angle_rad(&mut self, joint: usize, counts: i32) -> f32 {
+    pub(super) fn angle_rad(&mut self, joint: usize, counts: i32) -> f32 {
         if self.kit.counts_turns {
             // Within half a turn of the middle of its range: no joint has more.
             let range = self.options.calibration.joints()[joint];
@@ -235,63 +236,6 @@ impl<L: Link, C: Clock> Servos<L, C> {
         Ok(())
     }
 
-    /// Servos that have switched themselves off for good, and why.
-    pub(super) fn shut_down(&mut self) -> Result<Vec<String>, ArmError> {
-        let mut servos = Vec::new();
-        // A Feetech servo that protects itself goes on with less torque.
-        if self.kit.protocol == Protocol::Feetech {
-            return Ok(servos);
-        }
-        for (joint, (id, name)) in IDS.into_iter().zip(JOINTS).enumerate() {
-            let alarms = self.bus.read(id, &self.kit.registers.alarms, TRIES)? as u8;
-            self.health.alarms[joint] |= alarms;
-            if alarms != 0 {
-                servos.push(format!("{name} (id {id}, {})", self.kit.alarms(alarms).join(", ")));
-            }
-        }
-        Ok(servos)
-    }
-
-    /// Starts servos anew that have switched themselves off for good; the power is off.
-    pub(super) fn revive(&mut self) -> Result<(), ArmError> {
-        if self.kit.protocol == Protocol::Feetech {
-            return Ok(());
-        }
-        for id in IDS {
-            if self.bus.read(id, &self.kit.registers.alarms, TRIES)? == 0 {
-                continue;
-            }
-            self.bus.reboot(id)?;
-            let until_us = self.bus.now_us() + START_UP_US;
-            while !self.bus.ping(id, 20_000)? && self.bus.now_us() < until_us {}
-        }
-        let servos = self.shut_down()?;
-        if servos.is_empty() { Ok(()) } else { Err(ArmError::ServoShutdown { servos }) }
-    }
-
-    /// Settings, then goal := present, then torque: in this order, so that nothing moves.
-    fn power(&mut self, joint: usize) -> Result<(), ArmError> {
-        let (id, registers) = (IDS[joint], &self.kit.registers);
-        for (register, value) in self.kit.settings.iter().chain(self.kit.servos[joint].settings) {
-            if register.memory == Memory::Eeprom && self.kit.protocol == Protocol::Dynamixel {
-                if self.bus.read(id, register, TRIES)? == *value {
-                    continue;
-                }
-                // It takes such a setting without torque only.
-                self.bus.write(id, &registers.torque, 0, TRIES)?;
-            }
-            self.bus.write(id, register, *value, TRIES)?;
-        }
-        let present = self.bus.read(id, &registers.position, TRIES)?;
-        self.bus.write(id, &registers.goal, present, TRIES)?;
-        self.goal_rad[joint] = self.angle_rad(joint, present);
-        self.bus.write(id, &registers.torque, 1, TRIES)?;
-        if let Some((watchdog, value, _)) = self.kit.watchdog {
-            self.bus.write(id, &watchdog, value, TRIES)?;
-        }
-        Ok(())
-    }
-
     /// Goal := present, for all servos that answer.
     pub(super) fn hold(&mut self) -> Result<(), ArmError> {
         let deadline_us = self.bus.now_us() + self.options.read_budget_us;
@@ -316,53 +260,6 @@ impl<L: Link, C: Clock> Servos<L, C> {
         if self.tripped { Err(ArmError::Fault(Fault::Watchdog)) } else { Ok(()) }
     }
 
-    pub(super) fn activate(&mut self) -> Result<(), ArmError> {
-        self.check()?;
-        self.measure_all()?;
-        for (joint, (state, &limits)) in self.joints.iter().zip(&self.options.limits).enumerate() {
-            let position_rad = state.position_rad;
-            // Free play and rounding.
-            if !(limits.lower_rad - 0.05..=limits.upper_rad + 0.05).contains(&position_rad) {
-                return Err(ArmError::OutsideLimits { joint, position_rad, limits });
-            }
-        }
-        self.powered = true;
-        for joint in 0..COUNT {
-            self.power(joint)?;
-        }
-        (self.active, self.behind, self.ticks) = (true, false, 0);
-        self.written_us = self.bus.now_us();
-        Ok(())
-    }
-
-    pub(super) fn deactivate(&mut self) -> Result<(), ArmError> {
-        self.active = false;
-        if !self.powered {
-            return Ok(());
-        }
-        // All at once first: it needs no answers. Then each until it says so; alarms do not matter.
-        let off: [(u8, i32); COUNT] = IDS.map(|id| (id, 0));
-        let torque = &self.kit.registers.torque;
-        let sent = self.bus.sync_write(torque, &off);
-        let mut on = Vec::new();
-        for (id, joint) in IDS.into_iter().zip(JOINTS) {
-            let written = self.bus.write(id, torque, 0, TRIES);
-            if written.is_err() && self.bus.read(id, torque, TRIES).ok() != Some(0) {
-                on.push(joint);
-            }
-            if let Some((watchdog, ..)) = self.kit.watchdog.filter(|_| on.last() != Some(&joint)) {
-                // For programs that know nothing of it; without torque it does nothing.
-                let _ = self.bus.write(id, &watchdog, 0, TRIES);
-            }
-        }
-        if on.is_empty() {
-            (self.powered, self.tripped) = (false, false);
-            return Ok(());
-        }
-        sent?;
-        Err(ArmError::StillPowered { joints: on })
-    }
-
     pub(super) fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError> {
         self.check()?;
         if !self.active {
@@ -383,9 +280,13 @@ impl<L: Link, C: Clock> Servos<L, C> {
             self.behind = true;
             return Ok(self.sent());
         }
+        let mut asked_rad: [f32; COUNT] = std::array::from_fn(|joint| command.position_rad[joint]);
+        let was_easing = self.grip.is_easing();
+        asked_rad[GRIPPER] = self.grip.ease(asked_rad[GRIPPER], &self.joints[GRIPPER], now_us);
+        self.health.eased += u64::from(self.grip.is_easing() && !was_easing);
         let dt_s = now_us.saturating_sub(self.written_us).min(self.options.step_max_us) as f32 * 1e-6;
         let mut left_rad = 0.0_f32;
-        for ((goal, &asked), limits) in self.goal_rad.iter_mut().zip(&command.position_rad).zip(&self.options.limits) {
+        for ((goal, &asked), limits) in self.goal_rad.iter_mut().zip(&asked_rad).zip(&self.options.limits) {
             let speed = if self.behind { CATCH_UP_RAD_S.min(limits.velocity_rad_s) } else { limits.velocity_rad_s };
             let asked = asked.clamp(limits.lower_rad, limits.upper_rad);
             *goal = asked.clamp(*goal - speed * dt_s, *goal + speed * dt_s);
