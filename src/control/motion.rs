@@ -19,6 +19,8 @@ const UPHILL_STEP_RAD: f64 = 0.1;
 const MOVE_PACE: f64 = 0.3;
 /// The set-point counts as arrived within this distance, m: rounding at the workspace's edge must not be waited out.
 const ARRIVED_M: f64 = 1e-6;
+/// What is sent counts as what was planned within this angle, rad: rounding, and limits that differ a little.
+const SENT_RAD: f32 = 0.01;
 /// Longest that a move may take, µs; a joint turns from limit to limit in 5 s.
 pub(super) const MOVE_LIMIT_US: u64 = 15_000_000;
 /// How long the arm is given to follow the last goal of a move, µs; the lag of its servos is 50–85 ms.
@@ -46,6 +48,13 @@ pub(super) fn common_limits(model: &ArmModel, driver: &[JointLimits]) -> Result<
             velocity_rad_s: a.velocity_rad_s.min(b.velocity_rad_s),
         }
     }))
+}
+
+/// Whether the driver follows the plan: after it had to hold the arm it is behind for a while. A jaw that squeezes may be
+/// behind for ever.
+fn is_sent(tick: &Tick) -> bool {
+    let arm = tick.plan.command_rad.iter().zip(&tick.sent.position_rad).take(JOINTS - 1);
+    arm.into_iter().all(|(planned, sent)| (planned - sent).abs() < SENT_RAD)
 }
 
 impl<A: Arm, C: Clock> ControlLoop<A, C> {
@@ -112,7 +121,8 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
         loop {
             let tick =
                 self.guarded(Goal::Point(SetPoint { position_m, ..goal }, None, MOVE_PACE), heed_stop, limit_us)?;
-            if distance_m(&tick.plan.set_point_applied.position_m, &position_m) < ARRIVED_M && self.planner.settled() {
+            let arrived = distance_m(&tick.plan.set_point_applied.position_m, &position_m) < ARRIVED_M && is_sent(tick);
+            if arrived && self.planner.settled() {
                 break;
             }
         }
@@ -180,8 +190,12 @@ impl<A: Arm, C: Clock> ControlLoop<A, C> {
     }
 
     fn bring_joints(&mut self, pose: [f32; JOINTS], heed_stop: bool, limit_us: u64) -> Result<(), ControlError> {
-        while self.guarded(Goal::Joints(pose), heed_stop, limit_us)?.plan.applied_rad != pose {}
-        Ok(())
+        loop {
+            let tick = self.guarded(Goal::Joints(pose), heed_stop, limit_us)?;
+            if tick.plan.applied_rad == pose && is_sent(tick) {
+                return Ok(());
+            }
+        }
     }
 
     fn settle(&mut self, goal: Goal, heed_stop: bool) -> Result<&Tick, ControlError> {

@@ -28,6 +28,8 @@ struct Log {
     sent: Vec<[f32; JOINTS]>,
     /// Time that the next writes take, µs.
     delays_us: Vec<u64>,
+    /// Furthest that the driver lets a joint go in a tick, rad; as far as it is told where there is no limit.
+    step_rad: Option<f32>,
 }
 
 /// Joints that are where they were told to be.
@@ -57,13 +59,16 @@ impl Arm for IdealArm {
 
     fn write(&mut self, command: &JointCommand) -> Result<JointCommand, ArmError> {
         assert!(self.log.borrow().powered, "a command without power");
-        self.at.copy_from_slice(&command.position_rad);
         let mut log = self.log.borrow_mut();
+        let step_rad = log.step_rad.unwrap_or(f32::INFINITY);
+        for (at, goal) in self.at.iter_mut().zip(&command.position_rad) {
+            *at = goal.clamp(*at - step_rad, *at + step_rad);
+        }
         log.sent.push(self.at);
         if let Some(delay_us) = log.delays_us.pop() {
             self.clock.0.set(self.clock.now_us() + delay_us);
         }
-        Ok(command.clone())
+        Ok(JointCommand { position_rad: PerJoint::from_slice(&self.at).unwrap() })
     }
 
     fn health(&self) -> crate::arm::Health {
@@ -110,6 +115,18 @@ fn tip(control: &ControlLoop<IdealArm, TestClock>, at: &[f32; JOINTS]) -> [f64; 
 
 fn near(a: [f64; 3], b: [f64; 3], tolerance: f64) -> bool {
     a.iter().zip(b).all(|(a, b)| (a - b).abs() < tolerance)
+}
+
+#[test]
+fn a_park_whose_driver_is_behind_ends_at_rest_and_not_above_it() {
+    let mut rig = rig();
+    rig.control.start().unwrap();
+    rig.control.move_to(START).unwrap();
+    // Such as after a servo was silent: a quarter of a rad in a second.
+    rig.log.borrow_mut().step_rad = Some(0.002);
+    rig.control.stop().unwrap();
+    let last = *rig.log.borrow().sent.last().unwrap();
+    assert!(last.iter().zip(REST_RAD).all(|(sent, rest)| (sent - rest).abs() < 0.05), "{last:?}");
 }
 
 #[test]
