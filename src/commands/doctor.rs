@@ -140,8 +140,9 @@ impl Doctor {
             }
             Ok((None, mut bus)) => match setup::find_at_other_speed(&mut bus) {
                 Ok(Some((kit, bit_rate))) => {
-                    let found = format!("{} servos answer at {bit_rate} bit/s, not at {BAUD}", kit.maker);
-                    let remedy = "set them up one by one: hindsight setup";
+                    let found =
+                        format!("{} servos ({}) answer at {bit_rate} bit/s, not at {BAUD}", kit.maker, kit.name);
+                    let remedy = "set them up one by one: hindsight setup, with this --arm";
                     findings.add(Grade::Bad, "servos", found, remedy);
                 }
                 Err(error) => findings.add(Grade::Bad, "line", error.to_string(), "check the cable"),
@@ -270,7 +271,7 @@ fn return_delay<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mu
     }
 }
 
-/// Servos of one model should have one firmware: others may do otherwise, and LeRobot refuses to drive them together.
+/// Servos of one model should have one firmware: another may do otherwise, and LeRobot refuses such an SO-101.
 fn firmware<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Findings) {
     // Which servos have which firmware, by model.
     let mut versions: BTreeMap<&str, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
@@ -296,14 +297,11 @@ fn firmware<L: Link>(kit: &Kit, bus: &mut Bus<L, SystemClock>, findings: &mut Fi
     });
     let found = told.collect::<Vec<_>>().join(", ");
     let grade = if versions.values().any(|versions| versions.len() > 1) { Grade::Doubtful } else { Grade::Good };
-    let remedy = format!(
-        "works here in most cases, but LeRobot refuses such an arm: update all servos to the newest with {}",
-        match kit.protocol {
-            Protocol::Feetech => "Feetech's FD",
-            Protocol::Dynamixel => "ROBOTIS' Dynamixel Wizard 2",
-        }
-    );
-    findings.add(grade, "firmware", found, &remedy);
+    let remedy = match kit.protocol {
+        Protocol::Feetech => "works here in most cases, but LeRobot refuses such an arm: update all with Feetech's FD",
+        Protocol::Dynamixel => "works in most cases; update all with ROBOTIS' Dynamixel Wizard if one misbehaves",
+    };
+    findings.add(grade, "firmware", found, remedy);
 }
 
 /// Bytes that a tick's question with its answers, and its goals, are on the wire.
