@@ -116,7 +116,7 @@ fn run(bench: &Bench, trouble: &Trouble) -> Run {
 
 #[test]
 fn a_bad_bus_costs_ticks_at_most_and_never_a_jump_or_power_that_stays_on() {
-    grid(&Bench::so101(), include_str!("../../docs/servo-bus.md"));
+    grid(&Bench::so101(), include_str!("../../docs/so101.md"));
 }
 
 /// Runs every trouble, and holds the table in `page` to what came of it.
