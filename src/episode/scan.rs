@@ -1,5 +1,7 @@
 //! Finds the whole messages of an MCAP file that may be cut or damaged anywhere. No input panics, and none makes it
-//! allocate more than the file's own size.
+//! allocate more than the file's own size, or than [`MAX_BYTES`] where a chunk is compressed.
+//!
+//! Chunks are compressed by others, such as `mcap compress`: of such a chunk nothing comes back unless it is whole.
 //!
 //! The crate `mcap` reads whole files and whole chunks. This reader is ours because the last chunk of a cut file
 //! still holds whole messages, which their own check (see [`super::wire`]) tells from damaged ones.
@@ -7,8 +9,10 @@
 //! A record is an opcode (`u8`), a length (`u64`, little-endian) and a body of that length. Only these are read:
 //! footer (2), schema (3), channel (4), message (5), chunk (6), attachment (9); the rest is skipped over.
 
+use super::reader::MAX_BYTES;
 use super::wire::{PACKAGE, Topic};
 use std::collections::BTreeMap;
+use std::io::Read;
 
 const FOOTER: u8 = 0x02;
 const SCHEMA: u8 = 0x03;
@@ -41,8 +45,10 @@ pub enum DamageKind {
     /// A checksum is wrong, or a length leads nowhere.
     #[error("the bytes are damaged")]
     Corrupt,
-    /// A chunk is compressed.
-    #[error("a chunk is compressed with `{0}`, which is not read here (`mcap compress --compression none` undoes it),")]
+    /// A chunk is compressed in a way that is not known.
+    #[error(
+        "expected a chunk that is compressed with zstd or lz4 or not at all, found `{0}` (`mcap decompress` undoes it)"
+    )]
     Compressed(String),
     /// The messages are of another version of the format.
     #[error("the messages are of `{0}`, not of `{PACKAGE}`,")]
@@ -118,16 +124,22 @@ fn chunk(
     let broken = if is_cut { DamageKind::Cut } else { DamageKind::Corrupt };
     let mut rest = Bytes(body);
     let header = (|| {
-        rest.take(24)?; // first and last time, uncompressed size
-        let sum = rest.u32()?;
+        rest.take(16)?; // first and last time
+        let (size, sum) = (rest.u64()?, rest.u32()?);
         let compression = rest.string()?;
-        Some((sum, compression, rest.u64()?))
+        Some((size, sum, compression, rest.u64()?))
     })();
-    let Some((sum, compression, length)) = header else { return Err(broken) };
+    let Some((size, sum, compression, length)) = header else { return Err(broken) };
+    let mut is_whole = !is_cut && rest.0.len() as u64 == length;
+    let records;
     if !compression.is_empty() {
-        return Err(DamageKind::Compressed(String::from_utf8_lossy(compression).into_owned()));
+        if !is_whole {
+            return Err(broken);
+        }
+        records = decompressed(compression, rest.0, size)?;
+        rest = Bytes(&records);
     }
-    let is_whole = !is_cut && rest.0.len() as u64 == length && (sum == 0 || crc32fast::hash(rest.0) == sum);
+    is_whole &= sum == 0 || crc32fast::hash(rest.0) == sum;
     while !rest.0.is_empty() {
         let Some((opcode, length, body)) = rest.record() else { return Err(broken) };
         if (body.len() as u64) < length {
@@ -142,6 +154,21 @@ fn chunk(
         }
     }
     if is_whole { Ok(()) } else { Err(broken) }
+}
+
+/// The records of a compressed chunk, which are `size` bytes.
+fn decompressed(compression: &[u8], bytes: &[u8], size: u64) -> Result<Vec<u8>, DamageKind> {
+    let decoder: Box<dyn Read + '_> = match compression {
+        b"zstd" => Box::new(ruzstd::decoding::StreamingDecoder::new(bytes).map_err(|_| DamageKind::Corrupt)?),
+        b"lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
+        other => return Err(DamageKind::Compressed(String::from_utf8_lossy(other).into_owned())),
+    };
+    // Grows as bytes come, for a damaged size may be anything.
+    let mut records = Vec::new();
+    match decoder.take(size.min(MAX_BYTES)).read_to_end(&mut records) {
+        Ok(count) if count as u64 == size => Ok(records),
+        _ => Err(DamageKind::Corrupt),
+    }
 }
 
 /// Refuses a schema of another version of the format: its fields may mean something else.

@@ -1,6 +1,6 @@
 //! What the bytes of an episode file mean.
 //!
-//! A file is an [MCAP](https://mcap.dev/spec) file, version 0, whose chunks are not compressed. Its messages are
+//! A file is an [MCAP](https://mcap.dev/spec) file, version 0; this program writes no chunk compressed. Its messages are
 //! protobuf (proto3), each schema is carried by the file as a `FileDescriptorSet`, so Foxglove and `mcap` open it
 //! as it is.
 //!

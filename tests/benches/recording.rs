@@ -124,12 +124,15 @@ fn reading() -> Result<()> {
     }
     recorder.finish(end(READ))?;
     let bytes = std::fs::metadata(&path)?.len() as f64;
-    for _ in 0..3 {
+    let threads = rayon::current_num_threads();
+    for files in [1, 1, 1, threads, threads, threads] {
         let begun = Instant::now();
-        let found = read(&path)?.episode.ticks.len();
-        let took_s = begun.elapsed().as_secs_f64();
-        println!("read {found} ticks at {:.0} a second, {:.0} MB/s", found as f64 / took_s, bytes / took_s / 1e6);
+        (0..files).into_par_iter().for_each(|_| drop(std::hint::black_box(read(&path))));
+        let each_s = begun.elapsed().as_secs_f64() / files as f64;
+        let (rate, speed) = (READ as f64 / each_s, bytes / each_s / 1e6);
+        println!("{files} files of {READ} ticks, one a thread, at {rate:.0} ticks a second, {speed:.0} MB/s");
     }
+    assert_eq!(read(&path)?.episode.ticks.len() as u64, READ);
     Ok(())
 }
 

@@ -90,7 +90,7 @@ fn short_recording(ticks: usize) -> (Vec<u8>, Episode) {
 }
 
 /// What a reader makes of damaged bytes; it invents nothing.
-fn beginning(bytes: &[u8], whole: &Episode) -> usize {
+pub(super) fn beginning(bytes: &[u8], whole: &Episode) -> usize {
     let Ok(found) = hindsight::episode::reader::parse(Path::new("damaged"), bytes) else { return 0 };
     let ticks = found.episode.ticks;
     assert!(found.episode.start == whole.start && ticks.len() <= whole.ticks.len());

@@ -1,9 +1,12 @@
-//! Files of earlier and later programs.
+//! Files of earlier, later and other programs.
 
+use super::damage::beginning;
 use super::{hindsight, path};
 use hindsight::episode::reader::{parse, read_hashed};
 use hindsight::episode::{EndReason, Episode, ReadError, read};
 use mcap::records::MessageHeader;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
@@ -99,5 +102,24 @@ fn another_version_of_the_format_is_refused_by_what_was_expected_and_found() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     for word in ["found hindsight.v2", "expected hindsight.v1", "read it with"] {
         assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+}
+
+/// Rewritten by the MCAP project's own Python writer.
+#[test]
+fn a_file_that_others_have_compressed_is_read_as_it_was_and_damage_in_it_is_seen() {
+    let whole = read(&fixture()).unwrap().episode;
+    for compression in ["zstd", "lz4"] {
+        let bytes = fs::read(fixture().with_extension(format!("{compression}.mcap"))).unwrap();
+        let found = parse(Path::new("compressed"), &bytes).unwrap();
+        assert_eq!((found.damage, &found.episode), (None, &whole));
+        let mut rng = Pcg64Mcg::seed_from_u64(0);
+        for _ in 0..2_000 {
+            let mut bad = bytes.clone();
+            let at = rng.random_range(0..bad.len());
+            bad[at] ^= 1 << rng.random_range(0..8);
+            bad.truncate(rng.random_range(at..=bytes.len()));
+            beginning(&bad, &whole);
+        }
     }
 }
