@@ -133,6 +133,7 @@ fn a_servo_is_found_at_any_speed_and_keeps_the_one_that_it_is_given() {
             let found = setup::find_at_other_speed(&mut bus).unwrap().map(|(kit, rate)| (kit.name, rate));
             assert_eq!(found, (bit_rate != 1_000_000).then_some((bench.kit.name, bit_rate)));
             bus.speak(bench.kit.protocol);
+            assert!(bus.ping(4, 5_000).unwrap(), "the bus is where it was found, or as arms are driven");
         }
         let error = setup::give(bench.kit, &mut bus, Address { bit_rate: 9_601, ..address }).unwrap_err();
         assert!(matches!(error, SetupError::BitRate { found: 9_601, .. }), "{error}");

@@ -69,15 +69,19 @@ pub fn scan<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Vec<u8>, BusError>
     Ok(found)
 }
 
-/// Which arm's servos answer at another speed than that at which arms are driven, and at which, bit/s.
+/// Which arm's servos answer at another speed than that at which arms are driven, and at which, bit/s. The bus is at that
+/// speed then; where none answers it is as it is driven.
 ///
 /// # Errors
-/// [`BusError::Link`]: the port does not know one of the speeds, or is gone.
+/// [`BusError::Link`].
 pub fn find_at_other_speed<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Option<(&'static Kit, u32)>, BusError> {
     for kit in KITS {
         bus.speak(kit.protocol);
         for &bit_rate in kit.registers.bit_rate.1.iter().filter(|rate| **rate != BAUD) {
-            bus.set_bit_rate(bit_rate)?;
+            // Not every adapter knows every speed.
+            if bus.set_bit_rate(bit_rate).is_err() {
+                continue;
+            }
             for id in IDS {
                 if bus.ping(id, PING_US)? {
                     return Ok(Some((kit, bit_rate)));
@@ -85,6 +89,7 @@ pub fn find_at_other_speed<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Opt
             }
         }
     }
+    bus.set_bit_rate(BAUD)?;
     Ok(None)
 }
 
@@ -102,7 +107,11 @@ pub fn give<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>, new: Address) -> 
     let others = known.iter().filter(|rate| !likely.contains(rate));
     let mut before = None;
     for &bit_rate in likely.iter().chain(others) {
-        bus.set_bit_rate(bit_rate)?;
+        match bus.set_bit_rate(bit_rate) {
+            // Not every adapter knows every speed.
+            Err(_) if bit_rate != new.bit_rate => continue,
+            set => set?,
+        }
         match scan(bus)?.as_slice() {
             [] => {}
             &[id] => {
