@@ -71,7 +71,8 @@ pub(super) struct Sim {
     #[arg(long, value_enum)]
     task: Option<TaskKind>,
     /// Take joints by hand as lines of standard input say, such as `elbow_flex 0.5` (rad) or `elbow_flex free`; a hand
-    /// is slow, not stronger than a person's, and stays until it lets go
+    /// is slow, not stronger than a person's, and stays until it lets go. Also play tricks on bus servos: `elbow_flex
+    /// silent 0.5` (s), `elbow_flex brown-out`, `elbow_flex overload`, `unplug 1` (s)
     #[arg(long)]
     hand: bool,
     /// Simulate an arm that differs from its twin, drawn from this seed
@@ -147,7 +148,10 @@ impl Sim {
         let (report, simulated_us) = match self.protocol {
             Protocol::Bridge => {
                 let mut device = Device::new(world, boot_id());
-                let report = line.serve(&mut device, &interrupt.stop, |device| table.look(device.world_mut()))?;
+                let report = line.serve(&mut device, &interrupt.stop, |device| {
+                    table.look(device.world_mut());
+                    table.trouble(None);
+                })?;
                 (report, device.time_us())
             }
             Protocol::Feetech | Protocol::Dynamixel => {
@@ -157,7 +161,10 @@ impl Sim {
                 if let Some(joint) = delivered {
                     bus.deliver(joint);
                 }
-                let report = line.serve(&mut bus, &interrupt.stop, |bus| table.look(bus.world_mut()))?;
+                let report = line.serve(&mut bus, &interrupt.stop, |bus| {
+                    table.look(bus.world_mut());
+                    table.trouble(Some(bus));
+                })?;
                 self.remember(&bus)?;
                 (report, bus.time_us())
             }
@@ -228,6 +235,12 @@ struct Table {
 }
 
 impl Table {
+    fn trouble(&self, bus: Option<&mut ServoBus>) {
+        if let Some(hands) = &self.hands {
+            hands.trouble(bus);
+        }
+    }
+
     fn look(&mut self, world: &mut World) {
         let now_us = world.time_us();
         if let Some(hands) = &self.hands {

@@ -118,7 +118,7 @@ impl Drop for Simulated {
 /// `hindsight sim` with these arguments, once its port can be opened.
 fn simulated(arguments: &[&str]) -> Simulated {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hindsight"));
-    command.arg("sim").args(arguments).stderr(std::process::Stdio::piped());
+    command.arg("sim").args(arguments).stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut simulated = Simulated(command.spawn().unwrap());
     let mut told = String::new();
     let stderr = simulated.0.stderr.take().unwrap();

@@ -181,3 +181,29 @@ fn an_older_firmware_in_one_servo_is_told_with_a_remedy() {
     });
     assert!(told);
 }
+
+#[test]
+fn tricks_played_on_servos_behind_a_port_are_found_by_whoever_looks() {
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("arm");
+    let port = link.to_str().unwrap();
+    let mut simulated = simulated(&["--protocol", "feetech", "--task", "reach", "--hand", "--link", port]);
+    let mut hands = simulated.0.stdin.take().unwrap();
+    let mut play = |line: &str| std::io::Write::write_all(&mut hands, format!("{line}\n").as_bytes()).unwrap();
+    // What is asked is done within a step of the simulation, and the program takes longer to look.
+    let found = |what: &str, text: &str| {
+        (0..TRIES).any(|_| {
+            let (_, report) = program(&["doctor", "--port", port, "--json"]);
+            report["findings"].as_array().unwrap().iter().any(|finding| {
+                finding["what"] == what && finding["found"].as_str().is_some_and(|found| found.contains(text))
+            })
+        })
+    };
+    play("shoulder_lift overload");
+    assert!(found("2 shoulder_lift", "overload"));
+    play("shoulder_lift brown-out");
+    play("gripper silent 3600");
+    assert!(found("servos", "6 (gripper)"));
+    play("unplug 3600");
+    assert!(found("arm", "no arm answered"));
+}

@@ -1,5 +1,6 @@
 //! What goes wrong on a real bus, on request.
 
+use super::ServoBus;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -47,5 +48,56 @@ impl Faults {
             answer.truncate(rng.random_range(0..answer.len().max(1)));
         }
         if late { Fate::Late(self.late_us) } else { Fate::Arrives }
+    }
+}
+
+impl ServoBus {
+    /// Spoils answers in another way from now on.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    /// Lets the servo of joint `index` say nothing for `time_us`; it goes on holding.
+    pub fn silence(&mut self, index: usize, time_us: u64) {
+        let until_us = self.world.time_us() + time_us;
+        if let Some(servo) = self.servos.get_mut(index) {
+            servo.silence(until_us);
+        }
+    }
+
+    /// Leaves only the servo of joint `index` on the bus, as it was delivered: with the id 1, at its first speed.
+    pub fn deliver(&mut self, index: usize) {
+        for (joint, servo) in self.servos.iter_mut().enumerate() {
+            if joint == index { servo.deliver() } else { servo.silence(u64::MAX) }
+        }
+    }
+
+    /// Screws the servo of joint `index` on anew, without power: its encoder then reads `zero` counts where the joint is at
+    /// zero. 2048 before.
+    pub fn mount(&mut self, index: usize, zero: f64) {
+        if let Some(servo) = self.servos.get_mut(index) {
+            servo.mount(zero);
+        }
+    }
+
+    /// Lets the servo of joint `index` lose its power for a moment.
+    pub fn brown_out(&mut self, index: usize) {
+        let now_us = self.world.time_us();
+        if let Some(servo) = self.servos.get_mut(index) {
+            servo.lose_power(now_us);
+        }
+    }
+
+    /// Lets the overload protection of joint `index`'s servo act, as if it had pressed for long.
+    pub fn overload(&mut self, index: usize) {
+        if let Some(servo) = self.servos.get_mut(index) {
+            servo.overload();
+        }
+    }
+
+    /// Pulls the cable to the host for `time_us`; the servos keep their power and their goals.
+    pub fn unplug(&mut self, time_us: u64) {
+        self.unplugged_until_us = self.world.time_us() + time_us;
+        self.output.clear();
     }
 }

@@ -71,6 +71,12 @@ impl Memory {
         }
     }
 
+    /// Stores `value`, and keeps it.
+    pub(super) fn set_for_good(&mut self, register: &Register, value: i32) {
+        self.set(register, value);
+        self.keep(register);
+    }
+
     /// Keeps a register's bytes as they are now.
     pub(super) fn keep(&mut self, register: &Register) {
         let range = usize::from(register.address)..usize::from(register.end());

@@ -110,14 +110,16 @@ impl Servo for Sts {
 
     fn deliver(&mut self) {
         for register in [table::ID, table::BAUD_RATE] {
-            self.set(&register, register.default.unwrap_or(0));
-            self.memory.keep(&register);
+            self.memory.set_for_good(&register, register.default.unwrap_or(0));
         }
     }
 
     fn age(&mut self) {
-        self.set(&table::FIRMWARE_MINOR, FIRMWARE.1 - 1);
-        self.memory.keep(&table::FIRMWARE_MINOR);
+        self.memory.set_for_good(&table::FIRMWARE_MINOR, FIRMWARE.1 - 1);
+    }
+
+    fn overload(&mut self) {
+        self.latched = true;
     }
 
     /// Loses power at `now_us` and comes back: registers in RAM are at their defaults, the torque is off.

@@ -94,7 +94,8 @@ pub fn find_at_other_speed<L: Link, C: Clock>(bus: &mut Bus<L, C>) -> Result<Opt
 }
 
 /// Gives the only servo on the bus an address for good, and says which it had. It is looked for at the new speed, then
-/// at the one with which such servos are delivered, then at all others that they know; the bus stays at the new one.
+/// at the one with which such servos are delivered, then at all others that they know, quick ones first; the bus
+/// stays at the new one.
 ///
 /// # Errors
 /// See [`SetupError`].
@@ -103,10 +104,12 @@ pub fn give<L: Link, C: Clock>(kit: &Kit, bus: &mut Bus<L, C>, new: Address) -> 
     let Some(code) = known.iter().position(|rate| *rate == new.bit_rate) else {
         return Err(SetupError::BitRate { known, found: new.bit_rate });
     };
+    let mut speeds = known.to_vec();
+    // Quick ones are soon looked through.
     let likely = [new.bit_rate, kit.delivered_bit_rate];
-    let others = known.iter().filter(|rate| !likely.contains(rate));
+    speeds.sort_by_key(|rate| (!likely.contains(rate), *rate != new.bit_rate, u32::MAX - rate));
     let mut before = None;
-    for &bit_rate in likely.iter().chain(others) {
+    for bit_rate in speeds {
         match bus.set_bit_rate(bit_rate) {
             // Not every adapter knows every speed.
             Err(_) if bit_rate != new.bit_rate => continue,

@@ -213,14 +213,16 @@ impl Servo for XSeries {
 
     fn deliver(&mut self) {
         for register in [table::ID, table::BAUD_RATE] {
-            self.set(&register, register.default.unwrap_or(0));
-            self.memory.keep(&register);
+            self.memory.set_for_good(&register, register.default.unwrap_or(0));
         }
     }
 
     fn age(&mut self) {
-        self.set(&table::FIRMWARE_VERSION, OLD_FIRMWARE);
-        self.memory.keep(&table::FIRMWARE_VERSION);
+        self.memory.set_for_good(&table::FIRMWARE_VERSION, OLD_FIRMWARE);
+    }
+
+    fn overload(&mut self) {
+        self.set(&table::HARDWARE_ERROR, self.get(&table::HARDWARE_ERROR) | i32::from(hardware_error::OVERLOAD));
     }
 
     fn lose_power(&mut self, now_us: u64) {
@@ -305,12 +307,10 @@ impl Servo for XSeries {
                 self.memory = Self::new(self.model, 1, self.zero, self.nominal_gain, self.stall_a).memory;
                 self.deliver();
                 if matches!(keep, Some(Keep::Id | Keep::IdAndBaudRate)) {
-                    self.set(&table::ID, id);
-                    self.memory.keep(&table::ID);
+                    self.memory.set_for_good(&table::ID, id);
                 }
                 if matches!(keep, Some(Keep::IdAndBaudRate)) {
-                    self.set(&table::BAUD_RATE, baud_rate);
-                    self.memory.keep(&table::BAUD_RATE);
+                    self.memory.set_for_good(&table::BAUD_RATE, baud_rate);
                 }
                 self.lose_power(now_us);
                 reply
