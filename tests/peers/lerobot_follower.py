@@ -1,6 +1,6 @@
 """LeRobot's own SO-101 and Koch followers on emulated arms: set up a new servo, connect, calibrate, read, move, disconnect.
 
-    pip install -r tests/peers/requirements-feetech.txt -r tests/peers/requirements-dynamixel.txt
+    pip install -r tests/peers/requirements-servo.txt -r tests/peers/requirements-dynamixel.txt
     python tests/peers/lerobot_follower.py target/release/hindsight so101
     python tests/peers/lerobot_follower.py target/release/hindsight koch
 
