@@ -9,7 +9,7 @@ use super::agent::Agent;
 use super::replay::{ReplayError, Trajectory};
 use crate::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
 use crate::policy::gaussian;
-use crate::task::CONTACT_M;
+use crate::task::{CONTACT_M, LIFT_M};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -71,12 +71,23 @@ struct Worker {
     done: bool,
 }
 
+/// The most that happened to an episode's object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Motion {
+    /// Less than [`CONTACT_M`].
+    #[default]
+    Still,
+    /// It was moved.
+    Moved,
+    /// It was raised by [`LIFT_M`], which no push does.
+    Lifted,
+}
+
 /// What came of an episode.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EpisodeReport {
     pub(crate) success: bool,
-    /// Whether the object moved by [`CONTACT_M`].
-    pub(crate) contact: bool,
+    pub(crate) motion: Motion,
     /// Steps whose applied action was not the one asked for.
     pub(crate) changed: usize,
 }
@@ -198,7 +209,7 @@ impl Worker {
         self.episode.push(applied, &self.seen).map_err(|source| CollectError::Replay { env, source })?;
         let differs = |(applied, asked): (&f32, &f32)| (applied - asked).abs() > SAME_ACTION;
         self.report.changed += usize::from(applied.iter().zip(&self.action).any(differs));
-        self.report.contact |= moved(self.episode.frame(0).achieved, &self.seen.achieved_goal);
+        self.report.motion = self.report.motion.max(motion(self.episode.frame(0).achieved, &self.seen.achieved_goal));
         self.report.success = self.outcome.success;
         if self.outcome.terminated {
             self.episode.terminate();
@@ -231,7 +242,31 @@ pub(crate) fn moved(from: &[f32], to: &[f32]) -> bool {
     f64::from(distance(from, to)) > CONTACT_M
 }
 
+fn motion(from: &[f32], to: &[f32]) -> Motion {
+    match (from, to) {
+        ([_, _, below, ..], [_, _, above, ..]) if f64::from(above - below) > LIFT_M => Motion::Lifted,
+        _ if moved(from, to) => Motion::Moved,
+        _ => Motion::Still,
+    }
+}
+
 /// Euclidean distance.
 pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum::<f32>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rose_was_lifted_and_what_only_moved_was_not() {
+        let from = [0.2, 0.0, 0.0175];
+        assert_eq!(motion(&from, &[0.2, 0.004, 0.0175]), Motion::Still);
+        assert_eq!(motion(&from, &[0.3, 0.1, 0.0245]), Motion::Moved);
+        assert_eq!(motion(&from, &[0.2, 0.0, -0.1]), Motion::Moved);
+        assert_eq!(motion(&from, &[0.2, 0.0, 0.04]), Motion::Lifted);
+        // Goals of another kind than places in space have no height.
+        assert_eq!(motion(&[0.0, 0.0], &[0.0, 9.0]), Motion::Moved);
+    }
 }

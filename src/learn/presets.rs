@@ -19,7 +19,8 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        Some(TaskKind::Push | TaskKind::Slide | TaskKind::PickAndPlace) | None => Hyper {
+        Some(TaskKind::PickAndPlace) => Hyper { lifted_weight: 10.0, ..hyper(Some(TaskKind::Push)) },
+        Some(TaskKind::Push | TaskKind::Slide) | None => Hyper {
             hidden: vec![128, 128],
             actor_every: 2,
             twin_critic: true,

@@ -6,20 +6,18 @@
 
 use super::agent::Agent;
 use super::batch::{Batch, Source};
-use super::collector::{CollectError, Collector, Exploration};
+use super::collector::{CollectError, Collector, Exploration, Motion};
 use super::ddpg::UpdateReport;
 use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
 use super::replay::{ReplayBuffer, ReplayError};
 use crate::env::{GoalEnv, Layout, RewardRule};
+use memory::Memory;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
-
-/// Transitions of a typical episode, to size the buffer by.
-const TYPICAL_EPISODE_STEPS: usize = 50;
 
 /// When to stop. The first limit that is reached counts; a cycle that was begun is finished.
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,10 +108,7 @@ pub enum TrainError {
 pub struct Trainer {
     agent: Agent,
     collector: Collector,
-    /// Episodes in which the object moved.
-    moved: ReplayBuffer,
-    /// Episodes in which it did not.
-    still: ReplayBuffer,
+    memory: Memory,
     /// Real episodes and their share of every batch.
     real: Option<(RecordedEpisodes, f64)>,
     rule: RewardRule,
@@ -157,11 +152,8 @@ impl Trainer {
             }
         }
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6869_6e64_7369_6768);
-        // Made twice, not cloned: a clone would touch all of the memory.
-        let buffer = || ReplayBuffer::new(expected, agent.hyper().replay_transitions, TYPICAL_EPISODE_STEPS);
         Ok(Self {
-            moved: buffer(),
-            still: buffer(),
+            memory: Memory::new(expected, agent.hyper().replay_transitions),
             real: None,
             rule: envs[0].reward_rule(),
             batch: Batch::new(expected, agent.hyper().batch),
@@ -247,8 +239,8 @@ impl Trainer {
             episodes.refresh()?;
         }
         self.collector.follow(&self.agent);
-        let Self { agent, collector, moved, still, real, rule, batch, rng, .. } = self;
-        let sources = sources(&agent.hyper, moved, still, real.as_ref());
+        let Self { agent, collector, memory, real, rule, batch, rng, .. } = self;
+        let sources = memory.sources(&agent.hyper, real.as_ref());
         let ((collected, collect_s), (learning, learn_s)) = rayon::join(
             || timed(|| collector.collect(how, first_seed)),
             || timed(|| learn(agent, due, batch, &sources, *rule, rng)),
@@ -279,11 +271,11 @@ impl Trainer {
     fn store(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
         let mut steps = 0;
         for (episode, report) in self.collector.episodes() {
-            if report.contact { &mut self.moved } else { &mut self.still }.push(episode)?;
+            self.memory.of(report.motion, &self.agent.hyper).push(episode)?;
             observe(&mut self.agent, episode, &mut self.rng);
             steps += episode.steps();
             progress.success += f64::from(u8::from(report.success));
-            progress.contact += f64::from(u8::from(report.contact));
+            progress.contact += f64::from(u8::from(report.motion > Motion::Still));
             progress.intervened += report.changed as f64;
         }
         self.agent.normalizer.refresh();
@@ -295,21 +287,6 @@ impl Trainer {
         self.episodes += self.envs;
         Ok(steps)
     }
-}
-
-/// What batches are drawn from, and how much of each.
-fn sources<'a>(
-    hyper: &Hyper,
-    moved: &'a ReplayBuffer,
-    still: &'a ReplayBuffer,
-    real: Option<&'a (RecordedEpisodes, f64)>,
-) -> Vec<Source<'a>> {
-    let weight = hyper.moved_weight * moved.transitions() as f64;
-    let moved_share = weight / (weight + still.transitions() as f64);
-    let rest = 1.0 - real.map_or(0.0, |(_, share)| *share);
-    let real = real.map(|(episodes, share)| Source { buffer: episodes.buffer(), share: *share });
-    let simulated = [(moved, moved_share), (still, 1.0 - moved_share)];
-    real.into_iter().chain(simulated.map(|(buffer, share)| Source { buffer, share: rest * share })).collect()
 }
 
 /// Makes the updates that are `due` and returns their means.
@@ -360,6 +337,7 @@ fn observe(agent: &mut Agent, episode: &super::replay::Trajectory, rng: &mut imp
     }
 }
 
+mod memory;
 mod snapshot;
 #[cfg(test)]
 mod tests;

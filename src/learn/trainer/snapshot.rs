@@ -5,11 +5,11 @@
 //! | Bytes | What |
 //! |---|---|
 //! | 8 | magic `HINDSTRN` |
-//! | 4 | version, 1 |
+//! | 4 | version, 2 |
 //! | 8, then as many | a JSON object: counters, random numbers' states, and what the caller wants to remember |
 //! | 8, then as many | the agent, as an `.agent` file |
 //! | 8, then as many | the best agent so far, likewise; empty without one |
-//! | twice | a replay buffer: 3 × 8 bytes of episodes, cursor, frames used; then an episode after another, the oldest first: 8 first frame, 8 transitions, 1 terminated, frames × numbers × 4 |
+//! | three times | a replay buffer: 3 × 8 bytes of episodes, cursor, frames used; then an episode after another, the oldest first: 8 first frame, 8 transitions, 1 terminated, frames × numbers × 4 |
 //! | 4 | CRC-32 of everything before it |
 //!
 //! Environments are not stored: a cycle begins with their reset, which depends on its seed alone.
@@ -29,7 +29,7 @@ use crate::learn::checkpoint::CheckpointError;
 use crate::learn::replay::ReplayBuffer;
 
 const MAGIC: &[u8; 8] = b"HINDSTRN";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Longest header or agent, bytes; keeps a forged file from asking for all memory.
 const LONGEST_PART: u64 = 1 << 28;
 
@@ -122,7 +122,7 @@ impl Trainer {
             out.write_all(&(part.len() as u64).to_le_bytes())?;
             out.write_all(&part)?;
         }
-        for buffer in [&self.moved, &self.still] {
+        for buffer in self.memory.buffers() {
             buffer.write(&mut out)?;
         }
         out.flush()?;
@@ -158,7 +158,7 @@ impl Trainer {
         if !trainer.collector.set_explorers(&header.explorers) {
             return Err(fail(damaged("it was made with another number of environments")));
         }
-        for buffer in [&mut trainer.moved, &mut trainer.still] {
+        for buffer in trainer.memory.buffers_mut() {
             buffer.read(&mut from).map_err(fail)?;
         }
         trainer.rng = header.rng;

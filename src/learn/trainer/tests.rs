@@ -85,10 +85,11 @@ fn what_was_carried_out_is_learned_and_not_what_was_asked_for() {
     assert!(progress.updates > 0 && progress.env_steps == 420, "{progress:?}");
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let mut largest = 0.0f32;
+    let [moved, ..] = trainer.memory.buffers();
     for _ in 0..200 {
-        let drawn = trainer.moved.draw(&mut rng).unwrap();
-        let now = trainer.moved.frame(drawn.start + drawn.step);
-        let next = trainer.moved.frame(drawn.start + drawn.step + 1);
+        let drawn = moved.draw(&mut rng).unwrap();
+        let now = moved.frame(drawn.start + drawn.step);
+        let next = moved.frame(drawn.start + drawn.step + 1);
         assert!((now.achieved[0] + now.action[0] - next.achieved[0]).abs() < 1e-5);
         largest = largest.max(now.action[0].abs());
     }
