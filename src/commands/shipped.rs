@@ -14,7 +14,12 @@ pub(super) struct Shipped {
 }
 
 /// All of them; their cards lie beside the files.
-pub(super) const SHIPPED: [Shipped; 2] = [
+pub(super) const SHIPPED: [Shipped; 3] = [
+    Shipped {
+        name: "pick-and-place",
+        onnx: include_bytes!("../../models/policies/pick-and-place.onnx"),
+        agent: include_bytes!("../../models/policies/pick-and-place.agent"),
+    },
     Shipped {
         name: "push",
         onnx: include_bytes!("../../models/policies/push.onnx"),
@@ -40,7 +45,12 @@ impl Shipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
+    use hindsight::env::simulated::simulated_many;
+    use hindsight::learn::evaluate;
     use hindsight::policy::OnnxPolicy;
+    use hindsight::task::{Task, TaskKind};
+    use sim::{ArmModel, SimParams};
 
     #[test]
     fn shipped_files_can_be_read_and_belong_together() {
@@ -49,6 +59,22 @@ mod tests {
             let policy = OnnxPolicy::from_bytes(shipped.onnx, learner.layout()).unwrap();
             assert_eq!(policy.metadata("task"), Some(shipped.name));
             assert_eq!(policy.metadata("steps"), Some(learner.env_steps().to_string().as_str()));
+        }
+    }
+
+    /// On the nominal arm; the cards have what they reach over more episodes.
+    #[test]
+    fn shipped_policies_do_their_tasks() {
+        for shipped in SHIPPED {
+            let kind = TaskKind::from_str(shipped.name, false).unwrap();
+            let twin = SimParams::so101_with(kind.prop()).unwrap();
+            let task = Task::new(kind, twin.object.rest_height_m());
+            let model = ArmModel::so101().unwrap();
+            let mut envs = simulated_many(&model, &twin, std::slice::from_ref(&twin), &task, 4).unwrap();
+            let policy = || OnnxPolicy::from_bytes(shipped.onnx, task.layout());
+            let seeds: Vec<u64> = (0..20).map(|nth| (3 << 40) + nth).collect();
+            let result = evaluate(&mut envs, policy, &seeds).unwrap();
+            assert!(result.successes() >= 18, "{}: {} of 20", shipped.name, result.successes());
         }
     }
 }

@@ -11,7 +11,7 @@ use super::ddpg::UpdateReport;
 use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
-use super::replay::{ReplayBuffer, ReplayError};
+use super::replay::ReplayError;
 use crate::env::{GoalEnv, Layout, RewardRule};
 use memory::Memory;
 use rand::{Rng, RngExt, SeedableRng};

@@ -245,7 +245,8 @@ fn kill(count: u32, folder: &Path) -> Result<()> {
         lost_ms.push(8 * taken.len().saturating_sub(found));
     }
     lost_ms.sort_unstable();
-    println!("{count} kills: median {} ms lost, at most {:?} ms", lost_ms[lost_ms.len() / 2], lost_ms.last());
+    let most = lost_ms.last().copied().unwrap_or_default();
+    println!("{count} kills: median {} ms lost, at most {most} ms", lost_ms[lost_ms.len() / 2]);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::env::{EnvError, GoalObservation, Outcome, RewardRule};
 use crate::learn::Agent;
-use crate::learn::replay::Trajectory;
+use crate::learn::replay::{ReplayBuffer, Trajectory};
 
 const LAYOUT: Layout = Layout { observation: 2, goal: 1, action: 1 };
 
