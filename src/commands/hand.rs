@@ -71,7 +71,7 @@ impl Hands {
     pub(super) fn trouble(&self, mut bus: Option<&mut ServoBus>) {
         for trouble in self.troubles.try_iter() {
             let Some(bus) = &mut bus else {
-                eprintln!("{trouble:?}: expected --protocol feetech or dynamixel, found bridge");
+                eprintln!("servos can be troubled with --protocol feetech or dynamixel, found bridge");
                 continue;
             };
             match trouble {
