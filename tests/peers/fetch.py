@@ -134,7 +134,8 @@ def main():
     parser.add_argument("--hyper", type=Path, help="hyper-parameters of ours; its preset otherwise")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    if "ours" in arguments.only:
+        subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     table = arguments.out / "curves.csv"
     rows = list(csv.DictReader(table.open())) if table.exists() else []
     done = {(row["learner"], row["seed"]) for row in rows}
