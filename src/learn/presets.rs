@@ -3,7 +3,7 @@
 use super::hyper::Hyper;
 use crate::task::TaskKind;
 
-/// Environment steps after which the task is learned.
+/// Environment steps of a training. Slide is not learned by then, and pick-and-place not with every seed.
 pub fn env_steps(task: Option<TaskKind>) -> u64 {
     match task {
         None => 1_000_000,
@@ -13,7 +13,7 @@ pub fn env_steps(task: Option<TaskKind>) -> u64 {
     }
 }
 
-/// Hyper-parameters with which the task is learned soonest. What was tried: `docs/learning.md`.
+/// Hyper-parameters of what measured best. What was tried: `docs/learning.md`.
 pub fn hyper(task: Option<TaskKind>) -> Hyper {
     let pushing = Hyper { actor_every: 2, twin_critic: true, steps_per_update: 5.0, ..Hyper::default() };
     match task {
