@@ -264,8 +264,9 @@ mod tests {
         let from = [0.2, 0.0, 0.0175];
         assert_eq!(motion(&from, &[0.2, 0.004, 0.0175]), Motion::Still);
         assert_eq!(motion(&from, &[0.3, 0.1, 0.0245]), Motion::Moved);
+        assert_eq!(motion(&from, &[0.2, 0.0, 0.05]), Motion::Moved);
         assert_eq!(motion(&from, &[0.2, 0.0, -0.1]), Motion::Moved);
-        assert_eq!(motion(&from, &[0.2, 0.0, 0.04]), Motion::Lifted);
+        assert_eq!(motion(&from, &[0.2, 0.0, 0.06]), Motion::Lifted);
         // Goals of another kind than places in space have no height.
         assert_eq!(motion(&[0.0, 0.0], &[0.0, 9.0]), Motion::Moved);
     }

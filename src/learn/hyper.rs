@@ -47,9 +47,9 @@ pub struct Hyper {
     /// How many times as likely a transition is drawn from an episode in which the object moved as from one in which
     /// it did not (these teach next to nothing, and at first nearly all episodes are such). 1 draws all alike.
     pub moved_weight: f64,
-    /// How many times as likely a transition is drawn from an episode in which the object was lifted as from one in
-    /// which it was only moved. 1 draws both alike.
-    pub lifted_weight: f64,
+    /// At least this share of a batch is drawn from episodes in which the object was lifted, as soon as there is one;
+    /// where they have become so many that they have more, that is left to them. 0 draws them as those that were moved.
+    pub lifted_share: f64,
     /// Steps with uniformly random actions before the first update.
     pub warmup_steps: u64,
     /// Environment steps for each update: fewer learns from fewer steps, more is quicker where steps are cheap.
@@ -77,7 +77,7 @@ impl Default for Hyper {
             relabel: Relabel::default(),
             replay_transitions: 1_000_000,
             moved_weight: 30.0,
-            lifted_weight: 1.0,
+            lifted_share: 0.0,
             warmup_steps: 8_000,
             steps_per_update: 10.0,
             critic_warmup_updates: 0,
@@ -140,9 +140,8 @@ impl Hyper {
         range((0.0..=2.0).contains(&self.sigma), "sigma", &self.sigma, "0 to 2")?;
         let transitions = (1_000..=100_000_000).contains(&self.replay_transitions);
         range(transitions, "replay_transitions", &self.replay_transitions, "1000 to 100000000")?;
-        for (name, weight) in [("moved_weight", self.moved_weight), ("lifted_weight", self.lifted_weight)] {
-            range((1.0..=1e6).contains(&weight), name, &weight, "1 to 1000000")?;
-        }
+        range((1.0..=1e6).contains(&self.moved_weight), "moved_weight", &self.moved_weight, "1 to 1000000")?;
+        range((0.0..1.0).contains(&self.lifted_share), "lifted_share", &self.lifted_share, "0 <= share < 1")?;
         let ratio = (0.01..=10_000.0).contains(&self.steps_per_update);
         range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
     }

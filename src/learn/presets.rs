@@ -3,13 +3,14 @@
 use super::hyper::Hyper;
 use crate::task::TaskKind;
 
-/// Environment steps of a training. Slide is not learned by then, and pick-and-place not with every seed.
+/// Environment steps of a training. Slide is not learned by then.
 pub fn env_steps(task: Option<TaskKind>) -> u64 {
     match task {
         None => 1_000_000,
         Some(TaskKind::Reach) => 40_000,
         Some(TaskKind::Push) => 700_000,
-        Some(TaskKind::Slide | TaskKind::PickAndPlace) => 3_000_000,
+        Some(TaskKind::PickAndPlace) => 2_000_000,
+        Some(TaskKind::Slide) => 3_000_000,
     }
 }
 
@@ -21,7 +22,7 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
         Some(TaskKind::Push | TaskKind::Slide) => Hyper { hidden: vec![128, 128], ..pushing },
-        Some(TaskKind::PickAndPlace) => Hyper { hidden: vec![128, 128], lifted_weight: 10.0, ..pushing },
+        Some(TaskKind::PickAndPlace) => Hyper { hidden: vec![128, 128], lifted_share: 0.2, ..pushing },
         // FetchPush stayed at 5 % with 2×128, and its steps cost more than ours.
         None => pushing,
     }

@@ -36,8 +36,9 @@ const LIFT_MAX_M: f64 = 0.09;
 
 /// How far the object must move in an episode to count as touched, m.
 pub const CONTACT_M: f64 = 0.005;
-/// How far the object must rise in an episode to count as lifted, m: a cube that is tipped over an edge rises by 7 mm.
-pub const LIFT_M: f64 = 0.02;
+/// How far the object must rise in an episode to count as lifted, m. A cube that is tipped over an edge rises by 7 mm, and
+/// one that is knocked by 2 cm for a step, which teaches nothing of grasping.
+pub const LIFT_M: f64 = 0.04;
 
 /// Distance to the goal that counts as success, m.
 const SUCCESS_RADIUS_M: f64 = 0.03;

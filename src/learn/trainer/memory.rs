@@ -33,24 +33,26 @@ impl Memory {
         [&mut self.moved, &mut self.still, &mut self.lifted]
     }
 
-    /// Where an episode belongs; one that was lifted to those that were moved, where it does not weigh more.
+    /// Where an episode belongs; one that was lifted to those that were moved, where it has no share of its own.
     pub(super) fn of(&mut self, motion: Motion, hyper: &Hyper) -> &mut ReplayBuffer {
         match motion {
             Motion::Still => &mut self.still,
-            Motion::Lifted if hyper.lifted_weight > 1.0 => &mut self.lifted,
+            Motion::Lifted if hyper.lifted_share > 0.0 => &mut self.lifted,
             Motion::Moved | Motion::Lifted => &mut self.moved,
         }
     }
 
     /// What batches are drawn from, and how much of each; `real` episodes have a share of their own.
     pub(super) fn sources<'a>(&'a self, hyper: &Hyper, real: Option<&'a (RecordedEpisodes, f64)>) -> Vec<Source<'a>> {
-        let weights = [hyper.moved_weight, 1.0, hyper.moved_weight * hyper.lifted_weight];
-        let drawn = self.buffers().into_iter().zip(weights).map(|(b, weight)| (b, weight * b.transitions() as f64));
-        let total: f64 = drawn.clone().map(|(_, weight)| weight).sum();
+        let [moved, still, lifted] = self.buffers().map(|buffer| buffer.transitions() as f64);
+        let [moved, lifted] = [moved, lifted].map(|transitions| hyper.moved_weight * transitions);
+        let others = (moved + still).max(1.0);
+        let lifted = if lifted > 0.0 { (lifted / (lifted + others)).max(hyper.lifted_share) } else { 0.0 };
         let rest = 1.0 - real.map_or(0.0, |(_, share)| *share);
+        let shares = [(1.0 - lifted) * moved / others, (1.0 - lifted) * still / others, lifted];
         let real = real.map(|(episodes, share)| Source { buffer: episodes.buffer(), share: *share });
-        let simulated = drawn.map(|(buffer, weight)| Source { buffer, share: rest * weight / total.max(1.0) });
-        real.into_iter().chain(simulated).collect()
+        let simulated = self.buffers().into_iter().zip(shares);
+        real.into_iter().chain(simulated.map(|(buffer, share)| Source { buffer, share: rest * share })).collect()
     }
 }
 
@@ -62,24 +64,30 @@ mod tests {
 
     const LAYOUT: Layout = Layout { observation: 1, goal: 1, action: 1 };
 
-    fn shares(hyper: &Hyper) -> Vec<f64> {
+    /// Shares after as many episodes of each kind as are given: moved, still, lifted.
+    fn shares(hyper: &Hyper, episodes: [(Motion, usize); 3]) -> Vec<f64> {
         let seen = GoalObservation { observation: vec![0.0], achieved_goal: vec![0.0], desired_goal: vec![0.0] };
         let mut episode = Trajectory::new(LAYOUT, 1);
         episode.begin(&seen).unwrap();
         episode.push(&[0.0], &seen).unwrap();
         let mut memory = Memory::new(LAYOUT, 1_000);
-        for motion in [Motion::Still, Motion::Still, Motion::Moved, Motion::Lifted] {
+        for motion in episodes.into_iter().flat_map(|(motion, count)| std::iter::repeat_n(motion, count)) {
             memory.of(motion, hyper).push(&episode).unwrap();
         }
-        memory.sources(hyper, None).iter().map(|source| source.share).collect()
+        memory.sources(hyper, None).iter().map(|source| (source.share * 1e6).round() / 1e6).collect()
     }
 
     #[test]
-    fn what_was_moved_and_what_was_lifted_weigh_more() {
-        let hyper = Hyper { moved_weight: 8.0, lifted_weight: 5.0, ..Hyper::default() };
-        // Two still, one moved, one lifted: 2 + 8 + 40 in all.
-        assert_eq!(shares(&hyper), [8.0 / 50.0, 2.0 / 50.0, 40.0 / 50.0]);
-        // Together: 2 + 2 · 8.
-        assert_eq!(shares(&Hyper { lifted_weight: 1.0, ..hyper }), [16.0 / 18.0, 2.0 / 18.0, 0.0]);
+    fn what_was_moved_weighs_more_and_what_was_lifted_has_its_share() {
+        let hyper = Hyper { moved_weight: 8.0, lifted_share: 0.25, ..Hyper::default() };
+        let rare = [(Motion::Still, 2), (Motion::Moved, 1), (Motion::Lifted, 1)];
+        // Two still and one moved, 2 + 8 in all, have the other half.
+        assert_eq!(shares(&Hyper { lifted_share: 0.5, ..hyper.clone() }, rare), [0.4, 0.1, 0.5]);
+        // 8 of 18 is more than a quarter, so that all that moved weigh alike.
+        assert_eq!(shares(&hyper, rare), [0.444444, 0.111111, 0.444444]);
+        let none = [(Motion::Still, 2), (Motion::Moved, 1), (Motion::Lifted, 0)];
+        assert_eq!(shares(&hyper, none), [0.8, 0.2, 0.0]);
+        // Without a share of their own they count as moved: 2 + 2 · 8.
+        assert_eq!(shares(&Hyper { lifted_share: 0.0, ..hyper }, rare), [0.888889, 0.111111, 0.0]);
     }
 }
