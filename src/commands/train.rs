@@ -241,6 +241,7 @@ impl Train {
             hyper.relabel.k = 0;
             // The preference alone, without relabelling, takes push to 37 %.
             hyper.moved_weight = 1.0;
+            hyper.lifted_share = 0.0;
         }
         Ok(hyper)
     }

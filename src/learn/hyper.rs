@@ -48,7 +48,7 @@ pub struct Hyper {
     /// it did not (these teach next to nothing, and at first nearly all episodes are such). 1 draws all alike.
     pub moved_weight: f64,
     /// At least this share of a batch is drawn from episodes in which the object was lifted, as soon as there is one;
-    /// where they have become so many that they have more, that is left to them. 0 draws them as those that were moved.
+    /// once they are so many that they would have more, all that moved weigh alike. 0 draws them as what was moved.
     pub lifted_share: f64,
     /// Steps with uniformly random actions before the first update.
     pub warmup_steps: u64,
@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn a_misspelt_name_and_a_value_out_of_range_are_refused() {
         assert!(matches!(Hyper::from_toml("gama = 0.9"), Err(HyperError::Toml(_))));
-        for text in ["gamma = 1.0", "batch = 130", "tau = nan", "hidden = []", "steps_per_update = 0.0"] {
+        for text in
+            ["gamma = 1.0", "batch = 130", "tau = nan", "hidden = []", "steps_per_update = 0.0", "lifted_share = 1.0"]
+        {
             assert!(matches!(Hyper::from_toml(text), Err(HyperError::Range { .. })), "{text}");
         }
     }
