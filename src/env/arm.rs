@@ -12,7 +12,7 @@ use rand_pcg::Pcg64Mcg;
 use sim::Reach;
 
 use super::scene::Scene;
-use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule, Symmetry};
 use crate::arm::Arm;
 use crate::clock::Clock;
 use crate::control::{ControlLoop, SetPoint};
@@ -163,7 +163,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         if self.task.kind.grasps() {
             hand.jaw_set_point_rad = self.jaw_rad.into();
         }
-        observation::write(&hand, object.as_ref(), &mut out.observation);
+        observation::write(self.task.kind, &hand, object.as_ref(), &mut out.observation);
         let achieved = object.map_or(self.hand.position, |o| o.position);
         out.achieved_goal.clear();
         out.achieved_goal.extend(achieved.map(|x| x as f32));
@@ -332,6 +332,10 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
         outcome.applied.clear();
         outcome.applied.extend(applied);
         Ok(())
+    }
+
+    fn symmetry(&self) -> Option<Symmetry> {
+        Some(observation::symmetry(self.task.kind))
     }
 
     fn reward_rule(&self) -> RewardRule {

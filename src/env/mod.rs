@@ -74,10 +74,26 @@ pub trait GoalEnv: Send {
     /// The rule by which this environment rewards; the same in every episode.
     fn reward_rule(&self) -> RewardRule;
 
+    /// How an episode may be turned, if it may; see [`Symmetry`].
+    fn symmetry(&self) -> Option<Symmetry> {
+        None
+    }
+
     /// Reward for having achieved `achieved` where `desired` was wanted. Pure: depends on nothing else.
     fn compute_reward(&self, achieved: &[f32], desired: &[f32]) -> f32 {
         self.reward_rule().compute(achieved, desired)
     }
+}
+
+/// Where an observation holds what turns if an episode as a whole, the arm with it, is turned about the base's vertical
+/// axis. The arm turns about it, too: the turned episode is one that it could have had. Goals and actions begin with
+/// such a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symmetry {
+    /// Indices of the x of vectors; their y follows.
+    pub vectors: &'static [usize],
+    /// Indices of angles about the axis, rad.
+    pub headings: &'static [usize],
 }
 
 /// A reward that depends on the achieved and the desired goal alone. A value rather than a method, so that a learner

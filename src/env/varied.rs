@@ -1,7 +1,7 @@
 //! An environment with another reward or with a single goal: the controls of the paper's experiments (arXiv
 //! 1707.01495, sections 4.3 and 4.4).
 
-use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule};
+use super::{EnvError, GoalEnv, GoalObservation, Layout, Outcome, RewardRule, Symmetry};
 use serde::{Deserialize, Serialize};
 
 /// What is desired in an environment's episodes.
@@ -74,6 +74,10 @@ impl GoalEnv for VariedEnv {
         outcome.success = self.env.compute_reward(&out.achieved_goal, &out.desired_goal) >= 0.0;
         outcome.reward = self.compute_reward(&out.achieved_goal, &out.desired_goal);
         Ok(())
+    }
+
+    fn symmetry(&self) -> Option<Symmetry> {
+        self.env.symmetry()
     }
 
     fn reward_rule(&self) -> RewardRule {

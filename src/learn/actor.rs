@@ -12,6 +12,7 @@ use crate::policy::{Policy, PolicyError, check_length};
 pub struct Actor {
     layout: Layout,
     normalizer: Normalizer,
+    zoom: f32,
     network: Network,
     pass: Pass,
 }
@@ -20,7 +21,13 @@ impl Actor {
     /// Freezes `agent` as it is, to act on `rows` observations at a time (1 for a [`Policy`]).
     pub fn new(agent: &Agent, rows: usize) -> Self {
         let pass = Pass::new(&agent.actor.network, rows);
-        Self { layout: agent.layout, normalizer: agent.normalizer.clone(), network: agent.actor.network.clone(), pass }
+        Self {
+            layout: agent.layout,
+            normalizer: agent.normalizer.clone(),
+            zoom: agent.hyper.goal_zoom,
+            network: agent.actor.network.clone(),
+            pass,
+        }
     }
 
     /// Takes over what `agent` has learned since.
@@ -31,9 +38,10 @@ impl Actor {
 
     /// Sets what is seen in one of the rows. The vectors must have the layout's lengths.
     pub(crate) fn observe(&mut self, row: usize, seen: &GoalObservation) {
-        let width = self.normalizer.width();
+        let width = self.network.sizes()[0];
         let input = &mut self.pass.input_mut()[row * width..(row + 1) * width];
-        features::prepare(&self.normalizer, &seen.observation, &seen.achieved_goal, &seen.desired_goal, input);
+        let GoalObservation { observation, achieved_goal, desired_goal } = seen;
+        features::prepare(&self.normalizer, self.zoom, observation, achieved_goal, desired_goal, input);
     }
 
     /// Actions for all rows, row-major.

@@ -53,16 +53,16 @@ impl Agent {
     /// A hyper-parameter is out of range.
     pub fn new(hyper: Hyper, layout: Layout, rng: &mut impl Rng) -> Result<Self, HyperError> {
         hyper.check()?;
-        let width = features::width(layout);
+        let (width, input) = (features::width(layout), features::input_width(layout, hyper.goal_zoom));
         let mut learned = |input: usize, out: usize, output: Output| {
             let sizes: Vec<usize> = [input].into_iter().chain(hyper.hidden.iter().copied()).chain([out]).collect();
             let network = Network::new(&sizes, output, rng);
             let adam = Adam::new(network.parameters().len());
             Learned { target: network.clone(), network, adam }
         };
-        let actor = learned(width, layout.action, Output::Tanh);
+        let actor = learned(input, layout.action, Output::Tanh);
         let count = if hyper.twin_critic { 2 } else { 1 };
-        let critics = (0..count).map(|_| learned(width + layout.action, 1, Output::Linear)).collect();
+        let critics = (0..count).map(|_| learned(input + layout.action, 1, Output::Linear)).collect();
         Ok(Self::from_parts(hyper, layout, Normalizer::new(width), actor, critics, 0, 0))
     }
 
@@ -94,8 +94,8 @@ impl Agent {
         &self.hyper
     }
 
-    /// Changes the hyper-parameters of what comes next, for example for fine-tuning. The networks' sizes and the
-    /// number of critics stay as they are.
+    /// Changes the hyper-parameters of what comes next, for example for fine-tuning. The networks' sizes, the
+    /// number of critics and what the networks see stay as they are.
     ///
     /// # Errors
     /// A value is out of range, or would change the networks.
@@ -112,6 +112,10 @@ impl Agent {
         if hyper.twin_critic != self.hyper.twin_critic {
             let found = hyper.twin_critic.to_string();
             return Err(HyperError::Range { name: "twin_critic", found, expected: "what the agent was made with" });
+        }
+        if hyper.goal_zoom != self.hyper.goal_zoom {
+            let found = hyper.goal_zoom.to_string();
+            return Err(HyperError::Range { name: "goal_zoom", found, expected: "what the agent was made with" });
         }
         self.hyper = hyper;
         self.workspace = None;

@@ -2,8 +2,9 @@
 
 use super::hindsight::Relabel;
 use super::replay::{ReplayBuffer, Transition};
-use crate::env::Layout;
+use crate::env::{Layout, Symmetry};
 use rand::{Rng, RngExt};
+use std::f32::consts::TAU;
 
 /// Rows of transitions, each part row-major. A row has *one* goal, which holds before and after the action, so that
 /// observation and next observation cannot disagree about it; whatever a network makes of the goal (differences,
@@ -102,6 +103,32 @@ impl Batch {
             }
         }
         true
+    }
+
+    /// Turns each row about the base's vertical axis by an angle of its own in ±`largest_rad`. Rewards stay what they are:
+    /// distances do not change.
+    pub fn turn(&mut self, symmetry: Symmetry, largest_rad: f32, rng: &mut impl Rng) {
+        let Layout { observation: o, goal: g, action: a } = self.layout;
+        for row in 0..self.rows() {
+            let angle_rad = rng.random_range(-largest_rad..=largest_rad);
+            let (sin, cos) = angle_rad.sin_cos();
+            let turn = |numbers: &mut [f32]| {
+                let (x, y) = (numbers[0], numbers[1]);
+                (numbers[0], numbers[1]) = (cos * x - sin * y, sin * x + cos * y);
+            };
+            for seen in [&mut self.observation, &mut self.next_observation] {
+                let seen = &mut seen[row * o..(row + 1) * o];
+                symmetry.vectors.iter().for_each(|&i| turn(&mut seen[i..i + 2]));
+                for &i in symmetry.headings {
+                    let heading = seen[i] + angle_rad;
+                    seen[i] = heading - TAU * (heading / TAU).round();
+                }
+            }
+            for goal in [&mut self.achieved, &mut self.next_achieved, &mut self.goal] {
+                turn(&mut goal[row * g..(row + 1) * g]);
+            }
+            turn(&mut self.action[row * a..(row + 1) * a]);
+        }
     }
 
     fn set(&mut self, row: usize, buffer: &ReplayBuffer, drawn: Drawn, reward: &impl Fn(&[f32], &[f32]) -> f32) {
@@ -317,5 +344,60 @@ mod tests {
         let shape = ReplayError::Shape { what: "achieved_goal", expected: 1, found: 2 };
         assert_eq!(bad.push(&[0.0], &seen), Err(shape));
         assert_eq!(bad, episode(2, 1));
+    }
+
+    #[test]
+    fn a_turned_row_is_what_would_be_seen_of_the_turned_scene() {
+        use crate::task::TaskKind;
+        use crate::task::observation::{Hand, Object, symmetry, write};
+        use nalgebra::{UnitQuaternion, Vector3};
+
+        let mut rng = Pcg64Mcg::seed_from_u64(8);
+        let mut vector = || -> [f64; 3] { std::array::from_fn(|_| rng.random_range(-0.5..0.5)) };
+        let hand = Hand { position: vector(), velocity: vector(), commanded_velocity: vector(), ..Hand::default() };
+        let (position, velocity, angular_velocity) = (vector(), vector(), vector());
+        let flat = UnitQuaternion::from_euler_angles(0.0, 0.0, 3.0);
+        let object = Object { position, orientation: flat.coords.into(), velocity, angular_velocity };
+        for kind in [TaskKind::Reach, TaskKind::Push, TaskKind::Slide, TaskKind::PickAndPlace] {
+            let see = |angle_rad: f64, out: &mut Vec<f32>| {
+                let by = UnitQuaternion::from_euler_angles(0.0, 0.0, angle_rad);
+                let turn = |v: [f64; 3]| -> [f64; 3] { (by * Vector3::from(v)).into() };
+                let hand = Hand {
+                    position: turn(hand.position),
+                    velocity: turn(hand.velocity),
+                    commanded_velocity: turn(hand.commanded_velocity),
+                    ..hand
+                };
+                let object = Object {
+                    position: turn(position),
+                    orientation: (by * flat).coords.into(),
+                    velocity: turn(velocity),
+                    angular_velocity: turn(angular_velocity),
+                };
+                write(kind, &hand, (kind != TaskKind::Reach).then_some(&object), out);
+            };
+            let mut seen = Vec::new();
+            see(0.0, &mut seen);
+            let layout = Layout { observation: seen.len(), goal: 3, action: 4 };
+            let mut batch = Batch::new(layout, 20);
+            for row in 0..20 {
+                batch.observation[row * seen.len()..][..seen.len()].copy_from_slice(&seen);
+                batch.goal[row * 3] = 0.5;
+                batch.action[row * 4 + 1] = 1.0;
+            }
+            batch.turn(symmetry(kind), 0.4, &mut rng);
+            let mut widest = 0.0f32;
+            for row in 0..20 {
+                let angle_rad = batch.goal[row * 3 + 1].atan2(batch.goal[row * 3]);
+                widest = widest.max(angle_rad.abs());
+                let mut expected = Vec::new();
+                see(angle_rad.into(), &mut expected);
+                let turned = &batch.observation[row * seen.len()..][..seen.len()];
+                assert!(turned.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{turned:?} {expected:?}");
+                let (x, y) = (batch.action[row * 4], batch.action[row * 4 + 1]);
+                assert!((x + angle_rad.sin()).abs() < 1e-6 && (y - angle_rad.cos()).abs() < 1e-6);
+            }
+            assert!(widest > 0.2 && widest <= 0.4, "{widest}");
+        }
     }
 }

@@ -123,9 +123,10 @@ impl Agent {
         if spread.iter().any(|&s| s < 0.0) {
             return Err(CheckpointError::Malformed("it holds a negative sum of squares"));
         }
-        let actor = reader.learned(width, &hyper, layout.action, Output::Tanh)?;
+        let input = features::input_width(layout, hyper.goal_zoom);
+        let actor = reader.learned(input, &hyper, layout.action, Output::Tanh)?;
         let critics = (0..if hyper.twin_critic { 2 } else { 1 })
-            .map(|_| reader.learned(width + layout.action, &hyper, 1, Output::Linear))
+            .map(|_| reader.learned(input + layout.action, &hyper, 1, Output::Linear))
             .collect::<Result<Vec<_>, _>>()?;
         if !reader.rest.is_empty() {
             return Err(CheckpointError::Malformed("it goes on after its end"));

@@ -217,11 +217,12 @@ impl Slice {
 /// Normalised inputs of a slice's rows, starting with the batch's row `first`.
 fn fill_inputs(agent: &Agent, batch: &Batch, observation: &[f32], achieved: &[f32], first: usize, out: &mut [f32]) {
     let Layout { observation: o, goal: g, .. } = agent.layout;
-    for (i, out) in out.chunks_exact_mut(agent.normalizer.width()).enumerate() {
+    let width = agent.actor.network.sizes()[0];
+    for (i, out) in out.chunks_exact_mut(width).enumerate() {
         let row = first + i;
         let goal = &batch.goal[row * g..(row + 1) * g];
         let (seen, had) = (&observation[row * o..(row + 1) * o], &achieved[row * g..(row + 1) * g]);
-        features::prepare(&agent.normalizer, seen, had, goal, out);
+        features::prepare(&agent.normalizer, agent.hyper.goal_zoom, seen, had, goal, out);
     }
 }
 
@@ -246,7 +247,9 @@ mod tests {
     const ROWS: usize = 8;
 
     fn agent(twin_critic: bool) -> Agent {
-        let hyper = Hyper { hidden: vec![16, 12], batch: ROWS, action_l2: 0.7, twin_critic, ..Hyper::default() };
+        let goal_zoom = if twin_critic { 3.0 } else { 0.0 };
+        let hyper =
+            Hyper { hidden: vec![16, 12], batch: ROWS, action_l2: 0.7, twin_critic, goal_zoom, ..Hyper::default() };
         let mut rng = Pcg64Mcg::seed_from_u64(5);
         let mut agent = Agent::new(hyper, LAYOUT, &mut rng).unwrap();
         for learned in [&mut agent.actor].into_iter().chain(&mut agent.critics) {
@@ -281,9 +284,10 @@ mod tests {
 
     /// Normalised inputs of all rows, in f64.
     fn inputs(agent: &Agent, batch: &Batch, observation: &[f32], achieved: &[f32]) -> Vec<Vec<f64>> {
-        let mut flat = vec![0.0; ROWS * agent.normalizer.width()];
+        let width = agent.actor.network.sizes()[0];
+        let mut flat = vec![0.0; ROWS * width];
         fill_inputs(agent, batch, observation, achieved, 0, &mut flat);
-        flat.chunks_exact(agent.normalizer.width()).map(wide).collect()
+        flat.chunks_exact(width).map(wide).collect()
     }
 
     fn beside(inputs: &[Vec<f64>], actions: &[f64]) -> Vec<f64> {

@@ -40,6 +40,12 @@ pub struct Hyper {
     pub sigma: f32,
     /// Two critics, the smaller target of which counts (TD3).
     pub twin_critic: bool,
+    /// How many times as large the networks see the way to the goal once more, beside its length, in deviations and cut
+    /// at ±5: for goals that are met within a small part of the way. 0 leaves it out.
+    pub goal_zoom: f32,
+    /// Each row of a batch is turned about the arm's pan axis by up to this either way, rad: what is learned to the left
+    /// holds to the right. 0 where an environment is not known to be symmetrical.
+    pub turn_rad: f32,
     /// How goals are substituted.
     pub relabel: Relabel,
     /// Transitions kept; older episodes are evicted.
@@ -74,6 +80,8 @@ impl Default for Hyper {
             epsilon: 0.3,
             sigma: 0.2,
             twin_critic: false,
+            goal_zoom: 0.0,
+            turn_rad: 0.0,
             relabel: Relabel::default(),
             replay_transitions: 1_000_000,
             moved_weight: 30.0,
@@ -138,6 +146,8 @@ impl Hyper {
         range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;
         range((0.0..=1.0).contains(&self.epsilon), "epsilon", &self.epsilon, "0 to 1")?;
         range((0.0..=2.0).contains(&self.sigma), "sigma", &self.sigma, "0 to 2")?;
+        range((0.0..=100.0).contains(&self.goal_zoom), "goal_zoom", &self.goal_zoom, "0 to 100")?;
+        range((0.0..=3.2).contains(&self.turn_rad), "turn_rad", &self.turn_rad, "0 to 3.2")?;
         let transitions = (1_000..=100_000_000).contains(&self.replay_transitions);
         range(transitions, "replay_transitions", &self.replay_transitions, "1000 to 100000000")?;
         range((1.0..=1e6).contains(&self.moved_weight), "moved_weight", &self.moved_weight, "1 to 1000000")?;

@@ -119,7 +119,9 @@ impl Agent {
         let width = features::width(self.layout);
         let (mut shift, mut scale) = (vec![0.0; width], vec![1.0; width]);
         let hidden = layers[0].biases.len();
-        let mut first = vec![0.0; width * hidden];
+        // It does not look through a zoom.
+        let input = features::input_width(self.layout, self.hyper.goal_zoom);
+        let mut first = vec![0.0; input * hidden];
         let mut used = HashSet::new();
         for (feature, weights) in seen.iter().zip(layers[0].weights.chunks_exact(hidden)) {
             let at = place(feature.source, self.layout);
@@ -131,7 +133,7 @@ impl Agent {
             scale[at] = feature.scale * f64::from(factor);
             first[at * hidden..(at + 1) * hidden].iter_mut().zip(weights).for_each(|(to, from)| *to = from * factor);
         }
-        layers[0] = Dense { inputs: width, weights: first, biases: std::mem::take(&mut layers[0].biases) };
+        layers[0] = Dense { inputs: input, weights: first, biases: std::mem::take(&mut layers[0].biases) };
         let parameters: Vec<f32> =
             layers.into_iter().flat_map(|layer| layer.weights.into_iter().chain(layer.biases)).collect();
         self.normalizer = Normalizer::given(shift, scale);

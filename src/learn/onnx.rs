@@ -1,9 +1,11 @@
 //! The actor as a plain ONNX model (opset 13) that any runtime can act with.
 //!
 //! Input `observation`, f32 `[N, observation + goal + goal]`: the observation, the achieved and the desired goal. Output
-//! `action`, f32 `[N, action]`, each in [−1, 1]. The difference of the goals and the normaliser are inside.
+//! `action`, f32 `[N, action]`, each in [−1, 1]. The difference of the goals, the normaliser and the zoom
+//! ([`Hyper::goal_zoom`](super::Hyper::goal_zoom)) are inside.
 
 use super::agent::Agent;
+use super::features;
 use super::normalizer::CLIP;
 use prost::Message;
 use tract_onnx::pb::{
@@ -48,7 +50,18 @@ impl Agent {
         graph.floats("highest", &[], &[CLIP]);
         graph.node("Sub", &["features", "shift"], "centered", vec![]);
         graph.node("Div", &["centered", "scale"], "scaled", vec![]);
-        graph.node("Clip", &["scaled", "lowest", "highest"], "layer_0", vec![]);
+        if self.hyper.goal_zoom > 0.0 {
+            let factors: Vec<f32> =
+                features::zoom_factors(&self.normalizer, self.hyper.goal_zoom, self.layout.goal).collect();
+            graph.floats("zoom", &[1, g], &factors);
+            graph.node("Mul", &["difference", "zoom"], "enlarged", vec![]);
+            graph.node("Mul", &["enlarged", "enlarged"], "squares", vec![]);
+            graph.node("ReduceSum", &["squares", "columns"], "square", vec![]);
+            graph.node("Sqrt", &["square"], "length", vec![]);
+            graph.node("Concat", &["scaled", "enlarged", "length"], "seen", vec![integer("axis", 1)]);
+        }
+        let seen = if self.hyper.goal_zoom > 0.0 { "seen" } else { "scaled" };
+        graph.node("Clip", &[seen, "lowest", "highest"], "layer_0", vec![]);
         let network = &self.actor.network;
         for layer in 0..network.layers() {
             let (weights, biases) = network.layer(layer);
@@ -159,10 +172,10 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
     use tract_onnx::prelude::*;
 
-    fn agent() -> Agent {
+    fn agent(goal_zoom: f32) -> Agent {
         let layout = Layout { observation: 25, goal: 3, action: 4 };
         let mut rng = Pcg64Mcg::seed_from_u64(3);
-        let hyper = Hyper { hidden: vec![64, 48], ..Hyper::default() };
+        let hyper = Hyper { hidden: vec![64, 48], goal_zoom, ..Hyper::default() };
         let mut agent = Agent::new(hyper, layout, &mut rng).unwrap();
         // Actions all over [−1, 1], and statistics that clip some inputs.
         agent.actor.network.parameters_mut().iter_mut().for_each(|p| *p *= 3.0);
@@ -180,7 +193,12 @@ mod tests {
 
     #[test]
     fn the_exported_model_acts_as_the_agent_does() {
-        let agent = agent();
+        for goal_zoom in [0.0, 2.5] {
+            acts_alike(&agent(goal_zoom));
+        }
+    }
+
+    fn acts_alike(agent: &Agent) {
         let bytes = agent.to_onnx(&card());
         let model = tract_onnx::onnx()
             .model_for_read(&mut &bytes[..])
@@ -189,7 +207,7 @@ mod tests {
             .unwrap()
             .into_runnable()
             .unwrap();
-        let mut actor = Actor::new(&agent, 1);
+        let mut actor = Actor::new(agent, 1);
         let mut rng = Pcg64Mcg::seed_from_u64(4);
         let mut widest = 0.0f32;
         for _ in 0..200 {
@@ -212,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_same_agent_gives_the_same_bytes_with_its_card_inside() {
-        let bytes = agent().to_onnx(&card());
-        assert_eq!(bytes, agent().to_onnx(&card()));
+        let bytes = agent(6.0).to_onnx(&card());
+        assert_eq!(bytes, agent(6.0).to_onnx(&card()));
         let model = ModelProto::decode(&bytes[..]).unwrap();
         let props: Vec<(&str, &str)> =
             model.metadata_props.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();

@@ -12,7 +12,7 @@ use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
 use super::replay::ReplayError;
-use crate::env::{GoalEnv, Layout, RewardRule};
+use crate::env::{GoalEnv, Layout, RewardRule, Symmetry};
 use memory::Memory;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -87,6 +87,9 @@ pub enum TrainError {
         /// The environment's.
         found: Layout,
     },
+    /// The environment does not say what turns.
+    #[error("turn_rad is above 0, but the environment is not known to be the same turned about its base; set it to 0")]
+    NoSymmetry,
     /// Collecting failed.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -112,6 +115,8 @@ pub struct Trainer {
     /// Real episodes and their share of every batch.
     real: Option<(RecordedEpisodes, f64)>,
     rule: RewardRule,
+    /// How rows are turned, where [`Hyper::turn_rad`] asks for it.
+    symmetry: Option<Symmetry>,
     batch: Batch,
     rng: Pcg64Mcg,
     envs: u64,
@@ -151,11 +156,16 @@ impl Trainer {
                 return Err(TrainError::Layout { env, expected, found });
             }
         }
+        let symmetry = envs[0].symmetry().filter(|_| agent.hyper().turn_rad > 0.0);
+        if symmetry.is_none() && agent.hyper().turn_rad > 0.0 {
+            return Err(TrainError::NoSymmetry);
+        }
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ 0x6869_6e64_7369_6768);
         Ok(Self {
             memory: Memory::new(expected, agent.hyper().replay_transitions),
             real: None,
             rule: envs[0].reward_rule(),
+            symmetry,
             batch: Batch::new(expected, agent.hyper().batch),
             envs: envs.len() as u64,
             next_seed: rng.random(),
@@ -239,11 +249,11 @@ impl Trainer {
             episodes.refresh()?;
         }
         self.collector.follow(&self.agent);
-        let Self { agent, collector, memory, real, rule, batch, rng, .. } = self;
+        let Self { agent, collector, memory, real, rule, symmetry, batch, rng, .. } = self;
         let sources = memory.sources(&agent.hyper, real.as_ref());
         let ((collected, collect_s), (learning, learn_s)) = rayon::join(
             || timed(|| collector.collect(how, first_seed)),
-            || timed(|| learn(agent, due, batch, &sources, *rule, rng)),
+            || timed(|| learn(agent, due, batch, &sources, (*rule, *symmetry), rng)),
         );
         let mut progress = Progress { learning: learning?, ..Progress::default() };
         collected?;
@@ -295,7 +305,7 @@ fn learn(
     due: u64,
     batch: &mut Batch,
     sources: &[Source<'_>],
-    rule: RewardRule,
+    (rule, symmetry): (RewardRule, Option<Symmetry>),
     rng: &mut Pcg64Mcg,
 ) -> Result<UpdateReport, TrainError> {
     let relabel = agent.hyper.relabel;
@@ -303,6 +313,9 @@ fn learn(
     for _ in 0..due {
         if !batch.fill(sources, relabel, |achieved, desired| rule.compute(achieved, desired), rng) {
             break;
+        }
+        if let Some(symmetry) = symmetry {
+            batch.turn(symmetry, agent.hyper.turn_rad, rng);
         }
         let report = agent.update(batch);
         if !report.critic_loss.is_finite() {

@@ -211,7 +211,8 @@ impl Task {
     pub fn layout(&self) -> Layout {
         let observation = match self.kind {
             TaskKind::Reach => observation::REACH_SIZE,
-            TaskKind::Push | TaskKind::Slide | TaskKind::PickAndPlace => observation::OBJECT_SIZE,
+            TaskKind::Push | TaskKind::PickAndPlace => observation::OBJECT_SIZE,
+            TaskKind::Slide => observation::SLIDE_SIZE,
         };
         Layout { observation, goal: 3, action: ACTION_SIZE }
     }

@@ -14,12 +14,17 @@
 //! | 20..23 | fingertip's commanded velocity: what would bring it to its set-point in one policy step | m/s |
 //! | 23..25 | jaw's velocity, twice | rad/s |
 //!
-//! Without one, 10: fingertip's position, jaw's angle twice, its commanded velocity, jaw's velocity twice.
+//! Slide has three more, 25..28: the fingertip's measured velocity, m/s.
+//!
+//! Without an object, 10: fingertip's position, jaw's angle twice, its commanded velocity, jaw's velocity twice.
 //!
 //! In one thing this differs from Fetch, where 20..23 is the measured velocity: a real arm follows its set-point
 //! late, by one to two policy steps, and without the set-point the next state would not follow from the observation.
-//! The measured velocity stands in 14..17.
+//! The measured velocity stands in 14..17 while the object lies still. While it is pushed 14..17 are near 0 at any speed,
+//! and how fast it will leave the fingers cannot be seen: hence slide's three more.
 
+use super::TaskKind;
+use crate::env::Symmetry;
 use nalgebra::{Quaternion, UnitQuaternion};
 
 /// Where the jaw's angle stands in an observation with an object.
@@ -28,6 +33,18 @@ pub(crate) const JAW_INDEX: usize = 9;
 pub const REACH_SIZE: usize = 10;
 /// Numbers in an observation with an object.
 pub const OBJECT_SIZE: usize = 25;
+/// Numbers in an observation of slide.
+pub const SLIDE_SIZE: usize = OBJECT_SIZE + 3;
+
+/// What turns about the pan axis in the observations of `task`.
+#[must_use]
+pub fn symmetry(task: TaskKind) -> Symmetry {
+    match task {
+        TaskKind::Reach => Symmetry { vectors: &[0, 5], headings: &[] },
+        TaskKind::Push | TaskKind::PickAndPlace => Symmetry { vectors: &[0, 3, 6, 14, 17, 20], headings: &[13] },
+        TaskKind::Slide => Symmetry { vectors: &[0, 3, 6, 14, 17, 20, 25], headings: &[13] },
+    }
+}
 
 /// Fingertip and jaw as measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -59,8 +76,8 @@ pub struct Object {
     pub angular_velocity: [f64; 3],
 }
 
-/// Writes the observation of `hand`, and of `object` if there is one, into `out`.
-pub fn write(hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
+/// Writes the observation of `hand`, and of `object` if there is one, into `out`, as a policy for `task` sees them.
+pub fn write(task: TaskKind, hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
     out.clear();
     let mut put = |numbers: &[f64]| out.extend(numbers.iter().map(|&x| x as f32));
     let jaw = [hand.jaw_rad, hand.jaw_set_point_rad];
@@ -84,6 +101,9 @@ pub fn write(hand: &Hand, object: Option<&Object>, out: &mut Vec<f32>) {
     put(&object.angular_velocity);
     put(&hand.commanded_velocity);
     put(&jaw_velocity);
+    if task == TaskKind::Slide {
+        put(&hand.velocity);
+    }
 }
 
 #[cfg(test)]
@@ -107,14 +127,17 @@ mod tests {
             angular_velocity: [7.0, 8.0, 9.0],
         };
         let mut out = Vec::new();
-        write(&hand, Some(&object), &mut out);
+        write(TaskKind::Push, &hand, Some(&object), &mut out);
         let expected = [
             1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 3.0, 4.0, 5.0, 0.5, 0.55, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 7.0, 8.0, 9.0, 0.4,
             0.5, 0.6, 0.6, 0.6,
         ];
         assert_eq!(out.len(), OBJECT_SIZE);
         assert!(out.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6), "{out:?}");
-        write(&hand, None, &mut out);
+        write(TaskKind::Slide, &hand, Some(&object), &mut out);
+        assert_eq!(out.len(), SLIDE_SIZE);
+        assert_eq!(out[OBJECT_SIZE..], [0.1, 0.2, 0.3]);
+        write(TaskKind::Reach, &hand, None, &mut out);
         assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.55, 0.4, 0.5, 0.6, 0.6, 0.6]);
     }
 }

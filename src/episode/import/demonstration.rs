@@ -89,7 +89,7 @@ pub(super) fn episode(source: &Source<'_>, number: u64, frames: &Frames, tally: 
             angular_velocity: o.angular_velocity_rad_s,
         });
         let mut observation = Vec::new();
-        observation::write(&hand, seen.as_ref(), &mut observation);
+        observation::write(source.kind(), &hand, seen.as_ref(), &mut observation);
         let desired_goal = match source.has_goal {
             true => array(frames.row(GOAL.0, newest.min(last_frame)).iter().map(|&x| x as f32)),
             false => at_end,

@@ -26,8 +26,8 @@ struct View {
 }
 
 impl View {
-    fn new(seen: &GoalObservation) -> Result<Self, PolicyError> {
-        check_length("observation", &seen.observation, 25)?;
+    fn new(seen: &GoalObservation, size: usize) -> Result<Self, PolicyError> {
+        check_length("observation", &seen.observation, size)?;
         check_length("desired_goal", &seen.desired_goal, 3)?;
         let (o, g) = (&seen.observation, &seen.desired_goal);
         Ok(Self { tip: [o[0], o[1], o[2]], object: [o[3], o[4], o[5]], goal: [g[0], g[1], g[2]] })

@@ -3,7 +3,7 @@
 use super::{Sent, View};
 use crate::env::GoalObservation;
 use crate::policy::{Policy, PolicyError};
-use crate::task::observation::JAW_INDEX;
+use crate::task::observation::{JAW_INDEX, OBJECT_SIZE};
 
 /// Half an edge of the cube, m.
 const HALF_EDGE_M: f32 = 0.0175;
@@ -37,7 +37,7 @@ pub struct PickExpert {
 
 impl Policy for PickExpert {
     fn act(&mut self, seen: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
-        let view = View::new(seen)?;
+        let view = View::new(seen, OBJECT_SIZE)?;
         let jaw = Jaw { rad: seen.observation[JAW_INDEX], rad_s: seen.observation[23] };
         let sent = self.sent.of(&view);
         let (target, gripper) = target(&view, sent, jaw);

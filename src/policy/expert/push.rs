@@ -3,6 +3,7 @@
 use super::{CLOSED, Sent, View};
 use crate::env::GoalObservation;
 use crate::policy::{Policy, PolicyError};
+use crate::task::observation::OBJECT_SIZE;
 
 /// Distance behind the object's centre at which the fingertip goes down, m: the puck's radius, half a post of fingers
 /// and room.
@@ -32,7 +33,7 @@ pub struct PushExpert {
 
 impl Policy for PushExpert {
     fn act(&mut self, seen: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
-        let scene = View::new(seen)?;
+        let scene = View::new(seen, OBJECT_SIZE)?;
         let sent = self.sent.of(&scene);
         let target = target(scene.tip, sent, [scene.object[0], scene.object[1]], [scene.goal[0], scene.goal[1]]);
         self.sent.send(&scene, target, CLOSED, action)

@@ -3,6 +3,7 @@
 use super::{CLOSED, Sent, View};
 use crate::env::GoalObservation;
 use crate::policy::{Policy, PolicyError};
+use crate::task::observation::SLIDE_SIZE;
 
 /// Distance behind the puck's centre at which the fingertip goes down, m.
 const BEHIND_M: f32 = 0.055;
@@ -51,7 +52,7 @@ struct Strike {
 
 impl Policy for SlideExpert {
     fn act(&mut self, seen: &GoalObservation, action: &mut [f32]) -> Result<(), PolicyError> {
-        let view = View::new(seen)?;
+        let view = View::new(seen, SLIDE_SIZE)?;
         let sent = self.sent.of(&view);
         self.strike = self.strike.filter(|strike| strike.goal == view.goal);
         let target = self.target(&view, sent);
