@@ -284,6 +284,13 @@ fn an_experiment_gives_the_same_table_whatever_runs_side_by_side_and_keeps_what_
     assert_eq!(experiment(&plan, &one, "1"), table);
     assert!(lost.exists() && std::fs::read(&kept).unwrap() == before);
 
+    // Nor is one that is older than a hyper-parameter.
+    let older = String::from_utf8(before).unwrap().replace("turn_rad = 0.0\\n", "");
+    assert!(!older.contains("turn_rad"));
+    std::fs::write(&kept, &older).unwrap();
+    assert_eq!(experiment(&plan, &one, "1"), table);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), older);
+
     // Nor is it taken for a run of other settings.
     std::fs::write(&plan, text.replace("[32, 32]", "[16, 16]")).unwrap();
     let output =

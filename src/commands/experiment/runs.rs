@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use hindsight::env::varied::{Goals, Reward};
 use hindsight::env::{GoalEnv, VariedEnv};
 use hindsight::learn::evaluate::evaluate;
-use hindsight::learn::{Actor, Budget, Trainer};
+use hindsight::learn::{Actor, Budget, Hyper, Trainer};
 use hindsight::policy::{RandomPolicy, StillPolicy};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -127,9 +127,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn settings(plan: &Plan, variant: &Variant) -> Result<String> {
-    let Variant { goals, reward, hyper, .. } = variant;
-    let (world, env_steps, episodes) = (plan.world.name(), plan.env_steps, plan.episodes);
-    Ok(format!("{world} {env_steps} {episodes} {goals:?} {reward:?}\n{}", toml::to_string(hyper)?))
+    Ok(format!("{}\n{}", kind(plan, variant), toml::to_string(&variant.hyper)?))
+}
+
+/// The settings' first line: all but the hyper-parameters.
+fn kind(plan: &Plan, Variant { goals, reward, .. }: &Variant) -> String {
+    format!("{} {} {} {goals:?} {reward:?}", plan.world.name(), plan.env_steps, plan.episodes)
+}
+
+/// Whether a run is the plan's. Hyper-parameters that a run is older than have their defaults.
+fn is_of(run: &Run, plan: &Plan, variant: &Variant, seed: u64) -> bool {
+    let (first, hyper) = run.settings.split_once('\n').unwrap_or_default();
+    first == kind(plan, variant) && run.seed == seed && Hyper::from_toml(hyper).is_ok_and(|h| h == variant.hyper)
 }
 
 fn stored(plan: &Plan, variant: &Variant, seed: u64, file: &Path) -> Result<Option<Run>> {
@@ -138,7 +147,7 @@ fn stored(plan: &Plan, variant: &Variant, seed: u64, file: &Path) -> Result<Opti
     }
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let run: Run = serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))?;
-    if run.settings != settings(plan, variant)? || run.seed != seed {
+    if !is_of(&run, plan, variant, seed) {
         bail!("{} was made with other settings; choose another --out, or remove it", file.display());
     }
     Ok(Some(run))
