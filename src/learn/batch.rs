@@ -357,7 +357,6 @@ mod tests {
         let hand = Hand { position: vector(), velocity: vector(), commanded_velocity: vector(), ..Hand::default() };
         let (position, velocity, angular_velocity) = (vector(), vector(), vector());
         let flat = UnitQuaternion::from_euler_angles(0.0, 0.0, 3.0);
-        let object = Object { position, orientation: flat.coords.into(), velocity, angular_velocity };
         for kind in [TaskKind::Reach, TaskKind::Push, TaskKind::Slide, TaskKind::PickAndPlace] {
             let see = |angle_rad: f64, out: &mut Vec<f32>| {
                 let by = UnitQuaternion::from_euler_angles(0.0, 0.0, angle_rad);
