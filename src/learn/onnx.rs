@@ -56,7 +56,8 @@ impl Agent {
             graph.floats("zoom", &[1, g], &factors);
             graph.node("Mul", &["difference", "zoom"], "enlarged", vec![]);
             graph.node("Mul", &["enlarged", "enlarged"], "squares", vec![]);
-            graph.node("ReduceSum", &["squares", "columns"], "square", vec![]);
+            graph.floats("ones", &[g, 1], &vec![1.0; self.layout.goal]);
+            graph.node("MatMul", &["squares", "ones"], "square", vec![]);
             graph.node("Sqrt", &["square"], "length", vec![]);
             graph.node("Concat", &["scaled", "enlarged", "length"], "seen", vec![integer("axis", 1)]);
         }

@@ -10,7 +10,7 @@ use tract_onnx::pb::{tensor_proto::DataType, tensor_shape_proto::dimension::Valu
 
 /// What dense policies are made of: ours, and those of the common exporters. None has a subgraph or a size of its
 /// own.
-const OPERATORS: [&str; 17] = [
+const OPERATORS: [&str; 18] = [
     "Add",
     "Clip",
     "Concat",
@@ -26,6 +26,7 @@ const OPERATORS: [&str; 17] = [
     "Mul",
     "Relu",
     "Slice",
+    "Sqrt",
     "Sub",
     "Tanh",
 ];
