@@ -77,7 +77,8 @@ impl GoalEnv for VariedEnv {
     }
 
     fn symmetry(&self) -> Option<Symmetry> {
-        self.env.symmetry()
+        // Turned, the one goal would be many.
+        self.env.symmetry().filter(|_| self.goal.is_none())
     }
 
     fn reward_rule(&self) -> RewardRule {
@@ -118,6 +119,7 @@ mod tests {
         let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
         one.step(&[1.0, 0.0, 0.0, 0.0], &mut seen, &mut outcome).unwrap();
         assert_eq!(seen.desired_goal, first);
+        assert!(one.symmetry().is_none() && reach().symmetry().is_some());
         let mut many = VariedEnv::new(reach(), Goals::Many, Reward::Sparse).unwrap();
         assert_eq!(goal(&mut many, 2), goal(reach().as_mut(), 2));
         assert_ne!(goal(&mut many, 2), first);

@@ -50,6 +50,7 @@ impl Agent {
         graph.floats("highest", &[], &[CLIP]);
         graph.node("Sub", &["features", "shift"], "centered", vec![]);
         graph.node("Div", &["centered", "scale"], "scaled", vec![]);
+        let mut seen = "scaled";
         if self.hyper.goal_zoom > 0.0 {
             let factors: Vec<f32> =
                 features::zoom_factors(&self.normalizer, self.hyper.goal_zoom, self.layout.goal).collect();
@@ -60,8 +61,8 @@ impl Agent {
             graph.node("MatMul", &["squares", "ones"], "square", vec![]);
             graph.node("Sqrt", &["square"], "length", vec![]);
             graph.node("Concat", &["scaled", "enlarged", "length"], "seen", vec![integer("axis", 1)]);
+            seen = "seen";
         }
-        let seen = if self.hyper.goal_zoom > 0.0 { "seen" } else { "scaled" };
         graph.node("Clip", &[seen, "lowest", "highest"], "layer_0", vec![]);
         let network = &self.actor.network;
         for layer in 0..network.layers() {

@@ -143,3 +143,55 @@ fn learning_rates_fall_over_the_second_half_of_the_budget() {
     assert_eq!(budget.spent(150, Duration::from_secs(9)), 0.75);
     assert_eq!(Budget::default().spent(150, Duration::from_secs(9)), 0.0);
 }
+
+/// A point in the plane that stays where it is, on the x axis as its goal does.
+struct Plane;
+
+impl Plane {
+    fn observe(out: &mut GoalObservation) {
+        *out = GoalObservation {
+            observation: vec![1.0, 0.0],
+            achieved_goal: vec![1.0, 0.0],
+            desired_goal: vec![2.0, 0.0],
+        };
+    }
+}
+
+impl GoalEnv for Plane {
+    fn layout(&self) -> Layout {
+        Layout { observation: 2, goal: 2, action: 2 }
+    }
+
+    fn reset(&mut self, _seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
+        Self::observe(out);
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32], out: &mut GoalObservation, outcome: &mut Outcome) -> Result<(), EnvError> {
+        Self::observe(out);
+        outcome.applied = action.to_vec();
+        outcome.truncated = true;
+        Ok(())
+    }
+
+    fn symmetry(&self) -> Option<Symmetry> {
+        Some(Symmetry { vectors: &[0], headings: &[] })
+    }
+
+    fn reward_rule(&self) -> RewardRule {
+        RewardRule::Sparse { radius: 0.1 }
+    }
+}
+
+#[test]
+fn rows_are_turned_where_that_is_asked_for_and_refused_where_nothing_says_how() {
+    for turn_rad in [0.0, 0.4] {
+        let mut trainer = Trainer::new(Hyper { turn_rad, ..hyper() }, vec![Box::new(Plane)], 1).unwrap();
+        run(&mut trainer, 200).unwrap();
+        let turned = trainer.batch.goal.chunks(2).filter(|goal| goal[1] != 0.0).count();
+        assert_eq!(turned, if turn_rad > 0.0 { trainer.batch.rows() } else { 0 });
+        assert!(trainer.batch.goal.chunks(2).all(|goal| goal[0] > 0.9), "{:?}", trainer.batch.goal);
+    }
+    let refused = Trainer::new(Hyper { turn_rad: 0.4, ..hyper() }, halvers(1), 1);
+    assert!(matches!(refused, Err(TrainError::NoSymmetry)));
+}
