@@ -101,21 +101,14 @@ impl Agent {
     /// A value is out of range, or would change the networks.
     pub fn set_hyper(&mut self, hyper: Hyper) -> Result<(), HyperError> {
         hyper.check()?;
-        if hyper.hidden != self.hyper.hidden {
-            let found = format!("{:?}", hyper.hidden);
-            return Err(HyperError::Range {
-                name: "hidden",
-                found,
-                expected: "the sizes that the agent was made with",
-            });
-        }
-        if hyper.twin_critic != self.hyper.twin_critic {
-            let found = hyper.twin_critic.to_string();
-            return Err(HyperError::Range { name: "twin_critic", found, expected: "what the agent was made with" });
-        }
-        if hyper.goal_zoom != self.hyper.goal_zoom {
-            let found = hyper.goal_zoom.to_string();
-            return Err(HyperError::Range { name: "goal_zoom", found, expected: "what the agent was made with" });
+        let made = &self.hyper;
+        let fixed = [
+            ("hidden", hyper.hidden == made.hidden, format!("{:?}", hyper.hidden)),
+            ("twin_critic", hyper.twin_critic == made.twin_critic, hyper.twin_critic.to_string()),
+            ("goal_zoom", hyper.goal_zoom == made.goal_zoom, hyper.goal_zoom.to_string()),
+        ];
+        if let Some((name, _, found)) = fixed.into_iter().find(|(_, same, _)| !same) {
+            return Err(HyperError::Range { name, found, expected: "what the agent was made with" });
         }
         self.hyper = hyper;
         self.workspace = None;
@@ -145,5 +138,30 @@ impl Agent {
     /// Environment steps learned from so far, over all runs.
     pub fn env_steps(&self) -> u64 {
         self.env_steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn what_the_networks_were_built_with_cannot_be_changed() {
+        let layout = Layout { observation: 5, goal: 3, action: 2 };
+        let hyper = Hyper { hidden: vec![8], ..Hyper::default() };
+        let mut agent = Agent::new(hyper.clone(), layout, &mut rand_pcg::Pcg64Mcg::seed_from_u64(1)).unwrap();
+        for (other, refused) in [
+            (Hyper { hidden: vec![8, 8], ..hyper.clone() }, "hidden"),
+            (Hyper { twin_critic: true, ..hyper.clone() }, "twin_critic"),
+            (Hyper { goal_zoom: 6.0, ..hyper.clone() }, "goal_zoom"),
+        ] {
+            let found = agent.set_hyper(other);
+            assert!(matches!(&found, Err(HyperError::Range { name, .. }) if *name == refused), "{found:?}");
+            assert_eq!(*agent.hyper(), hyper);
+        }
+        let slower = Hyper { actor_rate: 1e-4, ..hyper };
+        agent.set_hyper(slower.clone()).unwrap();
+        assert_eq!(*agent.hyper(), slower);
     }
 }

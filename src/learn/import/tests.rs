@@ -14,10 +14,15 @@ const DDPG: &[u8] = include_bytes!("../../../tests/fixtures/actors/ddpg.onnx");
 const SAC: &[u8] = include_bytes!("../../../tests/fixtures/actors/sac.onnx");
 
 fn import(bytes: &[u8], order: Option<InputOrder>) -> Result<Agent, ImportError> {
-    Agent::from_onnx(bytes, LAYOUT, order, Hyper::default(), &mut Pcg64Mcg::seed_from_u64(1))
+    import_with(bytes, order, Hyper::default())
 }
 
-/// The imported actor, and the agent after a round through its file, against the foreign file in tract.
+fn import_with(bytes: &[u8], order: Option<InputOrder>, hyper: Hyper) -> Result<Agent, ImportError> {
+    Agent::from_onnx(bytes, LAYOUT, order, hyper, &mut Pcg64Mcg::seed_from_u64(1))
+}
+
+/// The imported actor, the agent after a round through its file, and the actor in networks that look through a zoom,
+/// against the foreign file in tract.
 fn acts_alike(bytes: &[u8], widths: &[usize], order: Option<InputOrder>, range: f32) {
     let facts = widths.iter().enumerate();
     let model = tract_onnx::onnx().model_for_read(&mut &bytes[..]).unwrap();
@@ -25,7 +30,8 @@ fn acts_alike(bytes: &[u8], widths: &[usize], order: Option<InputOrder>, range: 
     let model = model.into_optimized().unwrap().into_runnable().unwrap();
     let agent = import(bytes, order).unwrap();
     let stored = Agent::from_bytes(&agent.to_bytes()).unwrap();
-    let mut actors = [Actor::new(&agent, 1), Actor::new(&stored, 1)];
+    let zoomed = import_with(bytes, order, Hyper { goal_zoom: 6.0, ..Hyper::default() }).unwrap();
+    let mut actors = [&agent, &stored, &zoomed].map(|agent| Actor::new(agent, 1));
     let mut rng = Pcg64Mcg::seed_from_u64(4);
     let mut widest = 0.0f32;
     for _ in 0..300 {
@@ -75,6 +81,14 @@ fn our_own_file_comes_back_as_the_same_actor_without_being_told_its_order() {
     let again = import(&agent.to_onnx(&card), None).unwrap();
     assert_eq!(again.actor().parameters(), agent.actor().parameters());
     assert_eq!(again.normalizer(), agent.normalizer());
+}
+
+#[test]
+fn our_own_file_with_a_zoom_is_refused() {
+    let zoomed = import_with(SAC, Some(InputOrder::Sb3), Hyper { goal_zoom: 6.0, ..Hyper::default() }).unwrap();
+    let card = PolicyCard { task: "slide".into(), layout: "env-5".into(), seed: 1 };
+    let found = import(&zoomed.to_onnx(&card), None);
+    assert!(matches!(found, Err(ImportError::Node { .. })), "{found:?}");
 }
 
 #[test]
