@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use indicatif::HumanCount;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,7 @@ pub(crate) fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) ->
         chart
             .configure_mesh()
             .x_desc("environment steps")
+            .x_label_formatter(&|&steps| HumanCount(steps as u64).to_string())
             .y_desc("success at the last step")
             .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
             .draw()?;
@@ -229,6 +231,7 @@ pub(crate) fn bands(file: &Path, title: &str, bands: &[Band]) -> Result<()> {
         chart
             .configure_mesh()
             .x_desc("environment steps")
+            .x_label_formatter(&|&steps| HumanCount(steps as u64).to_string())
             .y_desc("success at the last step: median and range of seeds")
             .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
             .light_line_style(TRANSPARENT)
