@@ -187,6 +187,8 @@ pub(crate) fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) ->
         let mut chart = ChartBuilder::on(&root)
             .caption(title, ("sans-serif", 16))
             .margin(12)
+            // Half of the last number.
+            .margin_right(32)
             .x_label_area_size(36)
             .y_label_area_size(48)
             .build_cartesian_2d(0.0..end, 0.0..1.0)?;
@@ -225,6 +227,8 @@ pub(crate) fn bands(file: &Path, title: &str, bands: &[Band]) -> Result<()> {
         let mut chart = ChartBuilder::on(&root)
             .caption(title, ("sans-serif", 16))
             .margin(12)
+            // Half of the last number.
+            .margin_right(32)
             .x_label_area_size(36)
             .y_label_area_size(48)
             .build_cartesian_2d(0.0..end, 0.0..1.0)?;
