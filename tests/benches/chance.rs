@@ -31,6 +31,7 @@ struct Spread {
     hits: u32,
     along_m2: f64,
     beside_m2: f64,
+    bias_m: f64,
     bias_m2: f64,
 }
 
@@ -52,6 +53,7 @@ impl Spread {
             self.ends += 1;
         }
         let [along, _] = turned([middle[0] - goal[0], middle[1] - goal[1]]);
+        self.bias_m += along;
         self.bias_m2 += along * along;
         self.starts += 1;
     }
@@ -60,11 +62,12 @@ impl Spread {
         let root_mm = |sum: f64, count: u32| 1e3 * (sum / f64::from(count.max(1))).sqrt();
         println!(
             "{name:26} {:5} starts  deviation {:4.1} mm along, {:4.1} mm beside; {:4.1} % within the radius of their middle, \
-             which is {:4.1} mm (root mean square) along from the goal",
+             which is {:+5.1} mm along from the goal ({:4.1} root mean square)",
             self.starts,
             root_mm(self.along_m2, self.ends),
             root_mm(self.beside_m2, self.ends),
             100.0 * f64::from(self.hits) / f64::from(self.ends.max(1)),
+            1e3 * self.bias_m / f64::from(self.starts.max(1)),
             root_mm(self.bias_m2, self.starts),
         );
     }
