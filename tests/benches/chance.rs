@@ -11,7 +11,7 @@ use hindsight::env::simulated::{SimEnv, simulated};
 use hindsight::env::{GoalEnv, GoalObservation, Outcome, Start};
 use hindsight::learn::{Actor, Agent};
 use hindsight::policy::{Policy, SlideExpert};
-use hindsight::task::{ACTION_SIZE, EPISODE_STEPS, Region, Task, TaskKind};
+use hindsight::task::{ACTION_SIZE, CONTACT_M, EPISODE_STEPS, Region, Task, TaskKind};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use sim::{ArmModel, SimParams};
@@ -107,7 +107,7 @@ fn main() {
     };
     let bands = [("goals less than 50 cm off", 0.0..0.5), ("50 to 55 cm", 0.5..0.55), ("more than 55 cm", 0.55..9.0)];
     let mut banded: [Spread; 3] = Default::default();
-    let (mut all, mut hits) = (Spread::default(), 0);
+    let (mut all, mut hits, mut untouched) = (Spread::default(), 0, 0);
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     for first in (0..STARTS).map(|start| start * (AGAIN + 1)) {
         let at = whole.objects.expect("a puck").sample(&mut rng);
@@ -121,6 +121,11 @@ fn main() {
         });
         let goal_xy = [goal[0], goal[1]];
         hits += u32::from((end[0] - goal[0]).hypot(end[1] - goal[1]) < whole.success_radius_m);
+        if (end[0] - at[0]).hypot(end[1] - at[1]) < CONTACT_M {
+            // It would lie in the middle of its ends for another reason.
+            untouched += 1;
+            continue;
+        }
         let ends: Vec<_> =
             (1..=AGAIN).map(|again| play(&mut env, first + again, goal, |step, _| actions[step])[1]).collect();
         let far = goal[0].hypot(goal[1]);
@@ -131,7 +136,7 @@ fn main() {
             }
         }
     }
-    println!("{hits} of {STARTS} hit; the same actions {AGAIN} times more:");
+    println!("{hits} of {STARTS} hit, {untouched} never touched; the actions of the others {AGAIN} times more:");
     all.print("all goals");
     bands.iter().zip(&banded).for_each(|((name, _), spread)| spread.print(name));
 }
