@@ -217,10 +217,11 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
     }
 
     /// Puts arm and object where an episode can start, by rebuilding the world.
-    fn rebuild(&mut self, seed: u64, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
+    fn rebuild(&mut self, rng: &mut Pcg64Mcg) -> Result<(), EnvError> {
         let object = self.task.objects.map(|region| region.sample(rng));
         self.control.abort().map_err(EnvError::new)?;
-        if !self.scene.rebuild(&self.home_rad, object, seed)? {
+        // A seed of its own: the episode's once more would tie the scene's chance to where object and goal are.
+        if !self.scene.rebuild(&self.home_rad, object, rng.random())? {
             return Err(EnvError::new(ArmEnvError::NotASimulator));
         }
         self.filter = ObjectFilter::default();
@@ -280,7 +281,7 @@ impl<A: Arm + Send, C: Clock + Send, T: Tracker + Send, S: Scene> GoalEnv for Ar
     fn reset(&mut self, seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
         match self.start {
-            Start::Rebuilt => self.rebuild(seed, &mut rng)?,
+            Start::Rebuilt => self.rebuild(&mut rng)?,
             Start::InPlace => self.return_in_place(&mut rng)?,
         }
         let start = self.object.filter(|_| self.task.objects.is_some()).map_or(self.hand.position, |o| o.position);

@@ -203,3 +203,47 @@ pub fn control_config(
     }
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{GoalEnv, GoalObservation};
+    use crate::task::TaskKind;
+    use crate::task::observation::symmetry;
+
+    /// Pearson's, of columns `i` and `j`.
+    fn correlation(rows: &[[f32; 5]], i: usize, j: usize) -> f64 {
+        let column = |c: usize| rows.iter().map(move |row| f64::from(row[c]));
+        let mean = |c: usize| column(c).sum::<f64>() / rows.len() as f64;
+        let (a, b) = (mean(i), mean(j));
+        let covariance = |c: usize, d: usize, p: f64, q: f64| -> f64 {
+            column(c).zip(column(d)).map(|(x, y)| (x - p) * (y - q)).sum()
+        };
+        covariance(i, j, a, b) / (covariance(i, i, a, a) * covariance(j, j, b, b)).sqrt()
+    }
+
+    #[test]
+    fn how_a_puck_is_turned_says_nothing_of_where_it_lies_or_shall_go() {
+        let kind = TaskKind::Slide;
+        let twin = SimParams::so101_with(kind.prop()).unwrap();
+        let task = Task::new(kind, twin.object.rest_height_m());
+        let mut env = simulated(&ArmModel::so101().unwrap(), &twin, &[], task, Start::Rebuilt).unwrap();
+        let mut seen = GoalObservation::default();
+        let drawn = |seed| {
+            env.reset(seed, &mut seen).unwrap();
+            let heading = seen.observation[symmetry(kind).headings[0]];
+            let ([x, y, ..], [goal_x, goal_y, ..]) = (&seen.achieved_goal[..], &seen.desired_goal[..]) else {
+                panic!("places")
+            };
+            [*x, *y, *goal_x, *goal_y, heading]
+        };
+        let rows: Vec<[f32; 5]> = (0..200).map(drawn).collect();
+        for i in 0..5 {
+            for j in 0..i {
+                // 0.07 is the deviation of what independent draws give.
+                let r = correlation(&rows, i, j);
+                assert!(r.abs() < 0.3, "columns {i} and {j} go together: {r}");
+            }
+        }
+    }
+}
