@@ -6,6 +6,7 @@ use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::network::{Network, Output};
 use super::normalizer::Normalizer;
+use super::schedule::Schedule;
 use crate::env::Layout;
 use rand::Rng;
 
@@ -29,8 +30,8 @@ pub struct Agent {
     pub(crate) env_steps: u64,
     /// Updates since this agent was made or loaded.
     pub(crate) recent_updates: u64,
-    /// Factor on both learning rates, in 0..=1; the trainer lowers it towards the end of its budget.
-    pub(crate) rate_share: f64,
+    /// Set by the trainer as its budget is spent.
+    pub(crate) schedule: Schedule,
     pub(crate) workspace: Option<Box<Workspace>>,
 }
 
@@ -84,7 +85,7 @@ impl Agent {
             updates,
             env_steps,
             recent_updates: 0,
-            rate_share: 1.0,
+            schedule: Schedule::STEADY,
             workspace: None,
         }
     }

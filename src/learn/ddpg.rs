@@ -4,6 +4,9 @@
 //! its gradients back through the critics and through the actor. In the second the parameters are cut into blocks;
 //! each sums its gradient over the slices in their order, takes its Adam step and moves its target. The cuts are
 //! fixed, whatever the number of threads, and so are the bits.
+//!
+//! Late in a run the actor may turn from its critics to imitating what was done in the episodes that ended at the row's
+//! goal ([`Hyper::imitate_from`](super::Hyper::imitate_from), arXiv 1912.06088): critics find a good way, but blur where it ends.
 
 use super::agent::Agent;
 use super::batch::Batch;
@@ -17,8 +20,13 @@ use rayon::prelude::*;
 pub(crate) const SLICES: usize = 4;
 /// A policy's action beyond this counts as saturated: tanh passes hardly any gradient there.
 const SATURATED: f32 = 0.99;
+/// What a squared deviation from an imitated action of 1 weighs, in units of value, where critics and imitation both
+/// count: 0.1 weighs as much as three steps.
+const IMITATION: f32 = 300.0;
+/// Beyond this deviation from an imitated action its pull grows no more: a random one should not count for many.
+const FAR: f32 = 0.3;
 
-/// What an update did, as means over its batch.
+/// What an update did, as means over its batch; 0 for the critics while they rest.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct UpdateReport {
     /// First critic's value of the actions taken.
@@ -27,6 +35,13 @@ pub struct UpdateReport {
     pub critic_loss: f32,
     /// Share of the policy's numbers beyond ±0.99.
     pub saturation: f32,
+}
+
+/// Which networks an update changes.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    critics: bool,
+    actor: bool,
 }
 
 /// Buffers of an update, for one batch size.
@@ -69,14 +84,13 @@ impl Agent {
         let mut workspace = self.workspace.take().unwrap_or_else(|| Box::new(Workspace::new(self)));
         self.updates += 1;
         self.recent_updates += 1;
-        let with_actor = self.recent_updates > self.hyper.critic_warmup_updates
-            && self.updates.is_multiple_of(u64::from(self.hyper.actor_every));
+        let due = self.due();
         let this = &*self;
         let Workspace { slices, turned, .. } = &mut *workspace;
         let networks: Vec<&Network> = this.networks().collect();
         turned.par_iter_mut().zip(networks).with_max_len(1).for_each(|(turned, network)| turned.refresh(network));
-        slices.par_iter_mut().with_max_len(1).for_each(|slice| slice.run(this, turned, batch, with_actor));
-        self.step(&mut workspace, with_actor);
+        slices.par_iter_mut().with_max_len(1).for_each(|slice| slice.run(this, turned, batch, due));
+        self.step(&mut workspace, due);
         let rows = batch.rows() as f32;
         let mut report = UpdateReport::default();
         for slice in &workspace.slices {
@@ -88,27 +102,37 @@ impl Agent {
         report
     }
 
+    /// Which networks this update is to change. Without critics to wait for, the actor learns from every batch.
+    fn due(&self) -> Due {
+        let critics = !self.schedule.critics_rest();
+        let warm = self.recent_updates > self.hyper.critic_warmup_updates;
+        let turn = self.updates.is_multiple_of(u64::from(self.hyper.actor_every));
+        Due { critics, actor: !critics || warm && turn }
+    }
+
     /// The actor, then the critics.
     fn networks(&self) -> impl Iterator<Item = &Network> {
         [&self.actor].into_iter().chain(&self.critics).map(|learned| &learned.network)
     }
 
     /// The second stage: gradients, Adam, targets.
-    fn step(&mut self, workspace: &mut Workspace, with_actor: bool) {
+    fn step(&mut self, workspace: &mut Workspace, due: Due) {
         let tau = self.updates.is_multiple_of(u64::from(self.hyper.target_every)).then_some(self.hyper.tau);
         let Workspace { slices, actor_blocks, critic_blocks, gradients, .. } = workspace;
         let slices = &slices[..];
         let mut gradients = gradients.iter_mut();
         let mut work = Vec::new();
-        if let (Some(gradient), true) = (gradients.next(), with_actor) {
+        if let (Some(gradient), true) = (gradients.next(), due.actor) {
             let passes: Vec<&Pass> = slices.iter().map(|slice| &slice.actor).collect();
-            let descent = Descent { blocks: actor_blocks, rate: self.rate_share * self.hyper.actor_rate, tau, passes };
+            let descent =
+                Descent { blocks: actor_blocks, rate: self.schedule.rates * self.hyper.actor_rate, tau, passes };
             descent.cut(&mut self.actor, gradient, &mut work);
         }
-        for (nth, (critic, gradient)) in self.critics.iter_mut().zip(gradients).enumerate() {
+        let critics = self.critics.iter_mut().take(if due.critics { usize::MAX } else { 0 });
+        for (nth, (critic, gradient)) in critics.zip(gradients).enumerate() {
             let passes: Vec<&Pass> = slices.iter().map(|slice| &slice.critics[nth]).collect();
             let descent =
-                Descent { blocks: critic_blocks, rate: self.rate_share * self.hyper.critic_rate, tau, passes };
+                Descent { blocks: critic_blocks, rate: self.schedule.rates * self.hyper.critic_rate, tau, passes };
             descent.cut(critic, gradient, &mut work);
         }
         descent::run(work);
@@ -143,10 +167,14 @@ impl Workspace {
 }
 
 impl Slice {
-    fn run(&mut self, agent: &Agent, turned: &[Turned], batch: &Batch, with_actor: bool) {
-        self.compute_targets(agent, batch);
-        self.judge_actions_taken(agent, &turned[1..], batch);
-        if with_actor {
+    fn run(&mut self, agent: &Agent, turned: &[Turned], batch: &Batch, due: Due) {
+        fill_inputs(agent, batch, &batch.observation, &batch.achieved, self.first, self.actor.input_mut());
+        (self.q_sum, self.loss_sum) = (0.0, 0.0);
+        if due.critics {
+            self.compute_targets(agent, batch);
+            self.judge_actions_taken(agent, &turned[1..], batch);
+        }
+        if due.actor {
             self.improve_actions(agent, turned, batch);
         }
     }
@@ -173,8 +201,6 @@ impl Slice {
     /// Carries the gradient of the mean squared error back through each critic.
     fn judge_actions_taken(&mut self, agent: &Agent, turned: &[Turned], batch: &Batch) {
         let rows = batch.rows() as f32;
-        fill_inputs(agent, batch, &batch.observation, &batch.achieved, self.first, self.actor.input_mut());
-        (self.q_sum, self.loss_sum) = (0.0, 0.0);
         let actions = &batch.action[self.first * agent.layout.action..][..self.rows * agent.layout.action];
         for (nth, (critic, pass)) in agent.critics.iter().zip(&mut self.critics).enumerate() {
             join(self.actor.input(), actions, self.rows, pass.input_mut());
@@ -190,27 +216,43 @@ impl Slice {
         }
     }
 
-    /// Carries the gradient of `−mean Q(s, µ(s)) + action_l2 · mean µ(s)²` back through the critic and the actor.
+    /// Carries the gradient of the actor's loss back through it:
+    /// `(1 − i) · −mean Q(s, µ(s)) + i · 300 · mean h(µ(s) − a) + action_l2 · mean µ(s)²`, where `i` is how far imitation
+    /// has taken over and `h`, the squared length up to a deviation of [`FAR`], is 0 for rows that did not reach their goal.
     fn improve_actions(&mut self, agent: &Agent, turned: &[Turned], batch: &Batch) {
         let (rows, width) = (batch.rows() as f32, agent.layout.action);
+        let imitation = agent.schedule.imitation;
         agent.actor.network.forward(&mut self.actor);
-        join(self.actor.input(), self.actor.output(), self.rows, self.judge.input_mut());
-        let critic = &agent.critics[0].network;
-        critic.forward(&mut self.judge);
-        self.judge.output_gradient_mut().fill(-1.0 / rows);
-        let inputs = critic.sizes()[0];
-        critic.backward(&mut self.judge, &turned[1], inputs - width..inputs);
+        if imitation < 1.0 {
+            self.ask_critic(agent, &turned[1], (imitation - 1.0) / rows);
+        } else {
+            self.actor.output_gradient_mut().fill(0.0);
+        }
         let pull = 2.0 * agent.hyper.action_l2 / (rows * width as f32);
+        let likeness = 2.0 * imitation * IMITATION / rows;
         self.saturated = 0;
         for i in 0..self.rows {
+            let row = self.first + i;
+            let likeness = if batch.reached.get(row) == Some(&true) { likeness } else { 0.0 };
             for j in 0..width {
                 let action = self.actor.output()[i * width + j];
-                let gradient = self.judge.input_gradient()[i * width + j];
-                self.actor.output_gradient_mut()[i * width + j] = gradient + pull * action;
+                let deviation = (action - batch.action[row * width + j]).clamp(-FAR, FAR);
+                self.actor.output_gradient_mut()[i * width + j] += pull * action + likeness * deviation;
                 self.saturated += usize::from(action.abs() > SATURATED);
             }
         }
         agent.actor.network.backward(&mut self.actor, &turned[0], 0..0);
+    }
+
+    /// Carries `factor` times the gradient of the first critic's value back to the actor's actions.
+    fn ask_critic(&mut self, agent: &Agent, turned: &Turned, factor: f32) {
+        join(self.actor.input(), self.actor.output(), self.rows, self.judge.input_mut());
+        let critic = &agent.critics[0].network;
+        critic.forward(&mut self.judge);
+        self.judge.output_gradient_mut().fill(factor);
+        let inputs = critic.sizes()[0];
+        critic.backward(&mut self.judge, turned, inputs - agent.layout.action..inputs);
+        self.actor.output_gradient_mut().copy_from_slice(self.judge.input_gradient());
     }
 }
 
@@ -236,136 +278,4 @@ fn join(left: &[f32], right: &[f32], rows: usize, out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::network::tests::reference;
-    use super::*;
-    use crate::learn::Hyper;
-    use rand::{RngExt, SeedableRng};
-    use rand_pcg::Pcg64Mcg;
-
-    const LAYOUT: Layout = Layout { observation: 3, goal: 2, action: 2 };
-    const ROWS: usize = 8;
-
-    fn agent(twin_critic: bool) -> Agent {
-        let goal_zoom = if twin_critic { 3.0 } else { 0.0 };
-        let hyper =
-            Hyper { hidden: vec![16, 12], batch: ROWS, action_l2: 0.7, twin_critic, goal_zoom, ..Hyper::default() };
-        let mut rng = Pcg64Mcg::seed_from_u64(5);
-        let mut agent = Agent::new(hyper, LAYOUT, &mut rng).unwrap();
-        for learned in [&mut agent.actor].into_iter().chain(&mut agent.critics) {
-            // Far from zero, and targets unlike their networks, so that a mix-up shows.
-            learned.network.parameters_mut().iter_mut().for_each(|p| *p *= 2.5);
-            let shift = |p: &mut f32| *p = *p * 2.5 + rng.random_range(-0.3..0.1f32);
-            learned.target.parameters_mut().iter_mut().for_each(shift);
-        }
-        for i in 0..20 {
-            agent.normalizer.observe(&[0.1 * i as f32, 1.0, -0.2 * i as f32, 0.3, 0.0, 0.5, 0.1, 0.2, i as f32]);
-        }
-        agent.normalizer.refresh();
-        agent
-    }
-
-    fn batch() -> Batch {
-        let mut rng = Pcg64Mcg::seed_from_u64(6);
-        let mut batch = Batch::new(LAYOUT, ROWS);
-        let Batch { observation, achieved, next_observation, next_achieved, goal, action, .. } = &mut batch;
-        for part in [observation, achieved, next_observation, next_achieved, goal, action] {
-            part.iter_mut().for_each(|x| *x = rng.random_range(-1.0..1.0));
-        }
-        // Rows 0 and 1 are clipped above and below, row 2 ends for good.
-        batch.reward.copy_from_slice(&[9.0, -99.0, -1.0, -1.0, -1.0, 0.0, -1.0, -1.0]);
-        batch.bootstrap[2] = 0.0;
-        batch
-    }
-
-    fn wide(numbers: &[f32]) -> Vec<f64> {
-        numbers.iter().map(|&x| x.into()).collect()
-    }
-
-    /// Normalised inputs of all rows, in f64.
-    fn inputs(agent: &Agent, batch: &Batch, observation: &[f32], achieved: &[f32]) -> Vec<Vec<f64>> {
-        let width = agent.actor.network.sizes()[0];
-        let mut flat = vec![0.0; ROWS * width];
-        fill_inputs(agent, batch, observation, achieved, 0, &mut flat);
-        flat.chunks_exact(width).map(wide).collect()
-    }
-
-    fn beside(inputs: &[Vec<f64>], actions: &[f64]) -> Vec<f64> {
-        inputs.iter().zip(actions.chunks_exact(2)).flat_map(|(i, a)| [&i[..], a].concat()).collect()
-    }
-
-    /// The gradient of `loss` against Adam's first memory, which is a tenth of the gradient that was computed.
-    fn check(name: &str, network: &Network, memory: &[f32], loss: &dyn Fn(&[f64]) -> f64) {
-        let parameters = wide(network.parameters());
-        let mut largest = 0.0f64;
-        for i in 0..parameters.len() {
-            let at = |h: f64| {
-                let mut moved = parameters.clone();
-                moved[i] += h;
-                loss(&moved)
-            };
-            let exact = (at(1e-6) - at(-1e-6)) / 2e-6;
-            let ours = 10.0 * f64::from(memory[i]);
-            assert!((ours - exact).abs() < 1e-4 * (1.0 + exact.abs()), "{name} {i}: {ours} {exact}");
-            largest = largest.max(exact.abs());
-        }
-        assert!(largest > 1e-2, "{name}: the gradient is too small to tell anything: {largest}");
-    }
-
-    #[test]
-    fn an_update_follows_the_gradients_of_its_losses() {
-        for twin in [false, true] {
-            let (before, batch) = (agent(twin), batch());
-            let mut after = before.clone();
-            after.update(&batch);
-            let next = inputs(&before, &batch, &batch.next_observation, &batch.next_achieved);
-            let now = inputs(&before, &batch, &batch.observation, &batch.achieved);
-            let target = |learned: &super::super::agent::Learned, input: &[f64]| {
-                reference(&learned.target, &wide(learned.target.parameters()), input)
-            };
-            let next_actions = target(&before.actor, &next.concat());
-            let values: Vec<Vec<f64>> =
-                before.critics.iter().map(|critic| target(critic, &beside(&next, &next_actions))).collect();
-            let targets: Vec<f64> = (0..ROWS)
-                .map(|row| {
-                    let q = values.iter().map(|v| v[row]).fold(f64::INFINITY, f64::min);
-                    let (reward, bootstrap) = (f64::from(batch.reward[row]), f64::from(batch.bootstrap[row]));
-                    (reward + 0.98 * bootstrap * q).clamp(-50.0, 0.0)
-                })
-                .collect();
-            assert!(targets[0] == 0.0 && (targets[1] + 50.0).abs() < 1e-9 && targets[2] == -1.0);
-            for (nth, critic) in before.critics.iter().enumerate() {
-                let taken = beside(&now, &wide(&batch.action));
-                let loss = |parameters: &[f64]| {
-                    let values = reference(&critic.network, parameters, &taken);
-                    values.iter().zip(&targets).map(|(q, y)| (q - y) * (q - y)).sum::<f64>() / ROWS as f64
-                };
-                check("critic", &critic.network, &after.critics[nth].adam.mean, &loss);
-            }
-            let judge = &before.critics[0].network;
-            let loss = |parameters: &[f64]| {
-                let actions = reference(&before.actor.network, parameters, &now.concat());
-                let values = reference(judge, &wide(judge.parameters()), &beside(&now, &actions));
-                let square = actions.iter().map(|a| a * a).sum::<f64>() / actions.len() as f64;
-                f64::from(before.hyper.action_l2) * square - values.iter().sum::<f64>() / ROWS as f64
-            };
-            check("actor", &before.actor.network, &after.actor.adam.mean, &loss);
-        }
-    }
-
-    #[test]
-    fn targets_and_actor_take_their_turns() {
-        let batch = batch();
-        let mut agent = agent(false);
-        let hyper = Hyper { target_every: 2, actor_every: 3, critic_warmup_updates: 4, ..agent.hyper.clone() };
-        agent.set_hyper(hyper).unwrap();
-        for update in 1..=6u32 {
-            let before = agent.clone();
-            agent.update(&batch);
-            let moved = |a: &Network, b: &Network| a != b;
-            assert!(moved(&agent.critics[0].network, &before.critics[0].network));
-            assert_eq!(moved(&agent.critics[0].target, &before.critics[0].target), update % 2 == 0);
-            assert_eq!(moved(&agent.actor.network, &before.actor.network), update == 6, "update {update}");
-        }
-    }
-}
+mod tests;

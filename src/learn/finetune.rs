@@ -268,7 +268,7 @@ fn judge(
 }
 
 /// What is different from training from scratch: the policy is good already. It strays less from what it does, and its
-/// critic first learns the new arm.
+/// critic first learns the new arm; where imitation had the last word, it goes on from there.
 fn hyper(trained: &Hyper, envs: usize) -> Hyper {
     Hyper {
         epsilon: trained.epsilon.min(0.1),
@@ -277,6 +277,7 @@ fn hyper(trained: &Hyper, envs: usize) -> Hyper {
         critic_rate: trained.critic_rate.min(1e-3),
         warmup_steps: (4 * envs * EPISODE_STEPS) as u64,
         critic_warmup_updates: 500,
+        imitate_from: if trained.imitate_from < 1.0 { 0.0 } else { 1.0 },
         replay_transitions: trained.replay_transitions.min(300_000),
         ..trained.clone()
     }

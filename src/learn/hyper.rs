@@ -30,6 +30,10 @@ pub struct Hyper {
     /// What is left of both learning rates at the end of a run's budget: they fall linearly over its second half. 1
     /// keeps them; less ends with a steadier policy.
     pub final_rate_share: f64,
+    /// Share of a run's budget after which the actor turns, over the next 0.15 of it, from its critics to imitation
+    /// (arXiv 1912.06088): it learns to do for a goal what was done in the episodes that ended there. Exploration falls
+    /// to a tenth meanwhile, and then the critics rest. 0 imitates from the start, 1 never.
+    pub imitate_from: f64,
     /// Transitions in an update; a multiple of 4 (the batch is cut into four slices whatever the threads).
     pub batch: usize,
     /// Weight of the mean squared action in the actor's loss: keeps tanh from saturating.
@@ -75,6 +79,7 @@ impl Default for Hyper {
             actor_rate: 1e-3,
             critic_rate: 1e-3,
             final_rate_share: 0.1,
+            imitate_from: 1.0,
             batch: 256,
             action_l2: 0.1,
             epsilon: 0.3,
@@ -141,6 +146,7 @@ impl Hyper {
         }
         let share = self.final_rate_share;
         range(share > 0.0 && share <= 1.0, "final_rate_share", &share, "0 < share <= 1")?;
+        range((0.0..=1.0).contains(&self.imitate_from), "imitate_from", &self.imitate_from, "0 to 1")?;
         let batch = (4..=65_536).contains(&self.batch) && self.batch.is_multiple_of(4);
         range(batch, "batch", &self.batch, "a multiple of 4 from 4 to 65536")?;
         range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;

@@ -28,6 +28,7 @@ pub mod onnx;
 pub mod presets;
 pub mod recorded;
 pub mod replay;
+mod schedule;
 pub mod trainer;
 
 pub use actor::Actor;

@@ -12,6 +12,7 @@ use super::features;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
 use super::replay::ReplayError;
+use super::schedule::Schedule;
 use crate::env::{GoalEnv, Layout, RewardRule, Symmetry};
 use memory::Memory;
 use rand::{Rng, RngExt, SeedableRng};
@@ -35,12 +36,6 @@ impl Budget {
         let wall = self.wall.map_or(0.0, |limit| elapsed.as_secs_f64() / limit.as_secs_f64().max(1e-9));
         steps.max(wall)
     }
-}
-
-/// Factor on the learning rates when `spent` of the budget is: 1 in the first half, then linearly to `last`.
-fn rate_share(spent: f64, last: f64) -> f64 {
-    let late = (2.0 * spent - 1.0).clamp(0.0, 1.0);
-    1.0 - late * (1.0 - last)
 }
 
 /// Where a run stands after a cycle.
@@ -166,7 +161,7 @@ impl Trainer {
             real: None,
             rule: envs[0].reward_rule(),
             symmetry,
-            batch: Batch::new(expected, agent.hyper().batch),
+            batch: batch(&agent),
             envs: envs.len() as u64,
             next_seed: rng.random(),
             collector: Collector::new(&agent, envs, rng.random()),
@@ -224,8 +219,8 @@ impl Trainer {
             None => (Duration::ZERO, [self.env_steps, self.updates, self.episodes]),
         };
         loop {
-            let spent_share = budget.spent(self.env_steps - first_step, earlier + begun.elapsed());
-            self.agent.rate_share = rate_share(spent_share, self.agent.hyper.final_rate_share);
+            let spent = budget.spent(self.env_steps - first_step, earlier + begun.elapsed());
+            self.agent.schedule = Schedule::at(spent, &self.agent.hyper);
             let mut progress = self.cycle()?;
             progress.env_steps = self.env_steps - first_step;
             progress.updates = self.updates - first_update;
@@ -273,7 +268,10 @@ impl Trainer {
         let untaught = self.agent.updates == 0 && self.env_steps < hyper.warmup_steps;
         match untaught {
             true => Exploration::Random,
-            false => Exploration::Noisy { epsilon: hyper.epsilon, sigma: hyper.sigma },
+            false => {
+                let share = self.agent.schedule.exploration;
+                Exploration::Noisy { epsilon: share * hyper.epsilon, sigma: share * hyper.sigma }
+            }
         }
     }
 
@@ -297,6 +295,12 @@ impl Trainer {
         self.episodes += self.envs;
         Ok(steps)
     }
+}
+
+/// What the agent learns from.
+fn batch(agent: &Agent) -> Batch {
+    let batch = Batch::new(agent.layout(), agent.hyper().batch);
+    if agent.hyper().imitate_from < 1.0 { batch.with_reached() } else { batch }
 }
 
 /// Makes the updates that are `due` and returns their means.

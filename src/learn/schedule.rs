@@ -1,0 +1,78 @@
+//! What changes while a run's budget is spent.
+
+use super::hyper::Hyper;
+
+/// Share of a budget over which a run turns from its critics to imitation.
+const TURN: f64 = 0.15;
+/// What is left of the exploration once it has: enough to reach goals that the policy misses.
+const QUIET: f32 = 0.1;
+
+/// Where a run stands between its beginning and its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Schedule {
+    /// Factor on all learning rates, in 0..=1.
+    pub(crate) rates: f64,
+    /// Factor on [`Hyper::epsilon`] and [`Hyper::sigma`], in 0..=1.
+    pub(crate) exploration: f32,
+    /// How much of the actor's loss is imitation, in 0..=1; the rest is the critics'.
+    pub(crate) imitation: f32,
+}
+
+impl Schedule {
+    /// A run without a budget: nothing changes.
+    pub(crate) const STEADY: Self = Self { rates: 1.0, exploration: 1.0, imitation: 0.0 };
+
+    /// When `spent` of the budget is. Rates stay for the first half and then fall linearly to
+    /// [`Hyper::final_rate_share`]; from [`Hyper::imitate_from`] on exploration falls and imitation takes over.
+    pub(crate) fn at(spent: f64, hyper: &Hyper) -> Self {
+        let late = (2.0 * spent - 1.0).clamp(0.0, 1.0);
+        let turned = match hyper.imitate_from {
+            from if from >= 1.0 => 0.0,
+            from if from <= 0.0 => 1.0,
+            from => ((spent - from) / TURN).clamp(0.0, 1.0) as f32,
+        };
+        Self {
+            rates: 1.0 - late * (1.0 - hyper.final_rate_share),
+            exploration: 1.0 - turned * (1.0 - QUIET),
+            imitation: turned,
+        }
+    }
+
+    /// Whether nobody asks the critics any more; they then learn nothing either.
+    pub(crate) fn critics_rest(self) -> bool {
+        self.imitation >= 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rates_fall_over_the_second_half_of_the_budget() {
+        let hyper = Hyper { final_rate_share: 0.1, ..Hyper::default() };
+        for (spent, share) in [(0.0, 1.0), (0.5, 1.0), (0.75, 0.55), (1.0, 0.1), (1.2, 0.1)] {
+            let schedule = Schedule::at(spent, &hyper);
+            assert!((schedule.rates - share).abs() < 1e-12, "{spent}");
+            assert_eq!(Schedule { rates: 1.0, ..schedule }, Schedule::STEADY);
+        }
+    }
+
+    #[test]
+    fn exploration_falls_while_imitation_takes_over() {
+        let at = |from, spent| {
+            let Schedule { exploration, imitation, .. } =
+                Schedule::at(spent, &Hyper { imitate_from: from, ..Hyper::default() });
+            [exploration, imitation].map(|share| (share * 1e4).round() / 1e4)
+        };
+        assert_eq!(at(0.25, 0.0), [1.0, 0.0]);
+        assert_eq!(at(0.25, 0.25), [1.0, 0.0]);
+        assert_eq!(at(0.25, 0.325), [0.55, 0.5]);
+        assert_eq!(at(0.25, 0.4), [0.1, 1.0]);
+        assert_eq!(at(0.25, 1.0), [0.1, 1.0]);
+        assert_eq!(at(0.0, 0.0), [0.1, 1.0]);
+        assert_eq!(at(1.0, 1.0), [1.0, 0.0]);
+        assert!(Schedule::at(0.4, &Hyper { imitate_from: 0.25, ..Hyper::default() }).critics_rest());
+        assert!(!Schedule::at(0.39, &Hyper { imitate_from: 0.25, ..Hyper::default() }).critics_rest());
+    }
+}
