@@ -23,7 +23,7 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         }
         Some(TaskKind::Push) => Hyper { hidden: vec![128, 128], ..pushing },
         Some(TaskKind::Slide) => {
-            Hyper { steps_per_update: 4.0, goal_zoom: 6.0, turn_rad: 0.4, imitate_from: 0.35, ..pushing }
+            Hyper { steps_per_update: 4.0, goal_zoom: 6.0, turn_rad: 0.4, imitate_from: 0.4, ..pushing }
         }
         Some(TaskKind::PickAndPlace) => Hyper { hidden: vec![128, 128], lifted_share: 0.2, ..pushing },
         // FetchPush stayed at 5 % with 2×128, and its steps cost more than ours.

@@ -3,8 +3,10 @@
 use super::hyper::Hyper;
 
 /// Share of a budget over which a run turns from its critics to imitation.
-const TURN: f64 = 0.15;
-/// What is left of the exploration once it has: enough to reach goals that the policy misses.
+const TURN: f64 = 0.3;
+/// Share of a budget, from there on, after which exploration is at its least; it falls from half way there.
+const QUIETED: f64 = 0.2;
+/// What is then left of it: enough to reach goals that the policy misses.
 const QUIET: f32 = 0.1;
 
 /// Where a run stands between its beginning and its end.
@@ -23,17 +25,19 @@ impl Schedule {
     pub(crate) const STEADY: Self = Self { rates: 1.0, exploration: 1.0, imitation: 0.0 };
 
     /// When `spent` of the budget is. Rates stay for the first half and then fall linearly to
-    /// [`Hyper::final_rate_share`]; from [`Hyper::imitate_from`] on exploration falls and imitation takes over.
+    /// [`Hyper::final_rate_share`]. Imitation takes over from [`Hyper::imitate_from`] on. Exploration falls before: what
+    /// is imitated, and what the critics say of it, shall be what the policy does.
     pub(crate) fn at(spent: f64, hyper: &Hyper) -> Self {
         let late = (2.0 * spent - 1.0).clamp(0.0, 1.0);
-        let turned = match hyper.imitate_from {
-            from if from >= 1.0 => 0.0,
-            from if from <= 0.0 => 1.0,
-            from => ((spent - from) / TURN).clamp(0.0, 1.0) as f32,
+        let between = |from: f64, to: f64| ((spent - from) / (to - from)).clamp(0.0, 1.0) as f32;
+        let (quieted, turned) = match hyper.imitate_from {
+            from if from >= 1.0 => (0.0, 0.0),
+            from if from <= 0.0 => (1.0, 1.0),
+            from => (between(from / 2.0, from + QUIETED), between(from, from + TURN)),
         };
         Self {
             rates: 1.0 - late * (1.0 - hyper.final_rate_share),
-            exploration: 1.0 - turned * (1.0 - QUIET),
+            exploration: 1.0 - quieted * (1.0 - QUIET),
             imitation: turned,
         }
     }
@@ -59,20 +63,20 @@ mod tests {
     }
 
     #[test]
-    fn exploration_falls_while_imitation_takes_over() {
+    fn exploration_falls_before_imitation_takes_over() {
         let at = |from, spent| {
             let Schedule { exploration, imitation, .. } =
                 Schedule::at(spent, &Hyper { imitate_from: from, ..Hyper::default() });
             [exploration, imitation].map(|share| (share * 1e4).round() / 1e4)
         };
-        assert_eq!(at(0.25, 0.0), [1.0, 0.0]);
-        assert_eq!(at(0.25, 0.25), [1.0, 0.0]);
-        assert_eq!(at(0.25, 0.325), [0.55, 0.5]);
-        assert_eq!(at(0.25, 0.4), [0.1, 1.0]);
-        assert_eq!(at(0.25, 1.0), [0.1, 1.0]);
+        assert_eq!(at(0.4, 0.2), [1.0, 0.0]);
+        assert_eq!(at(0.4, 0.4), [0.55, 0.0]);
+        assert_eq!(at(0.4, 0.55), [0.2125, 0.5]);
+        assert_eq!(at(0.4, 0.7), [0.1, 1.0]);
+        assert_eq!(at(0.4, 1.0), [0.1, 1.0]);
         assert_eq!(at(0.0, 0.0), [0.1, 1.0]);
         assert_eq!(at(1.0, 1.0), [1.0, 0.0]);
-        assert!(Schedule::at(0.4, &Hyper { imitate_from: 0.25, ..Hyper::default() }).critics_rest());
-        assert!(!Schedule::at(0.39, &Hyper { imitate_from: 0.25, ..Hyper::default() }).critics_rest());
+        let rest = |spent| Schedule::at(spent, &Hyper { imitate_from: 0.4, ..Hyper::default() }).critics_rest();
+        assert!(rest(0.71) && !rest(0.69));
     }
 }

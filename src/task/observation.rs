@@ -14,7 +14,8 @@
 //! | 20..23 | fingertip's commanded velocity: what would bring it to its set-point in one policy step | m/s |
 //! | 23..25 | jaw's velocity, twice | rad/s |
 //!
-//! Slide has three more, 25..28: the fingertip's measured velocity, m/s.
+//! Slide has three more, 25..28: the fingertip's measured velocity, m/s. Its yaw is always 0: which way a round puck is
+//! turned does not matter, and what varies for nothing is in a learner's way.
 //!
 //! Without an object, 10: fingertip's position, jaw's angle twice, its commanded velocity, jaw's velocity twice.
 //!
@@ -42,7 +43,7 @@ pub fn symmetry(task: TaskKind) -> Symmetry {
     match task {
         TaskKind::Reach => Symmetry { vectors: &[0, 5], headings: &[] },
         TaskKind::Push | TaskKind::PickAndPlace => Symmetry { vectors: &[0, 3, 6, 14, 17, 20], headings: &[13] },
-        TaskKind::Slide => Symmetry { vectors: &[0, 3, 6, 14, 17, 20, 25], headings: &[13] },
+        TaskKind::Slide => Symmetry { vectors: &[0, 3, 6, 14, 17, 20, 25], headings: &[] },
     }
 }
 
@@ -92,6 +93,7 @@ pub fn write(task: TaskKind, hand: &Hand, object: Option<&Object>, out: &mut Vec
     let less = |a: &[f64; 3], b: &[f64; 3]| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     let [x, y, z, w] = object.orientation;
     let (roll, pitch, yaw) = UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)).euler_angles();
+    let yaw = if task == TaskKind::Slide { 0.0 } else { yaw };
     put(&hand.position);
     put(&object.position);
     put(&less(&object.position, &hand.position));
