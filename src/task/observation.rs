@@ -139,6 +139,11 @@ mod tests {
         write(TaskKind::Slide, &hand, Some(&object), &mut out);
         assert_eq!(out.len(), SLIDE_SIZE);
         assert_eq!(out[OBJECT_SIZE..], [0.1, 0.2, 0.3]);
+        let turned = Object { orientation: [0.0, 0.0, 0.5f64.sin(), 0.5f64.cos()], ..object };
+        for (task, yaw) in [(TaskKind::Push, 1.0), (TaskKind::Slide, 0.0)] {
+            write(task, &hand, Some(&turned), &mut out);
+            assert!((out[13] - yaw).abs() < 1e-6, "{task:?} {}", out[13]);
+        }
         write(TaskKind::Reach, &hand, None, &mut out);
         assert_eq!(out, [1.0, 2.0, 3.0, 0.5, 0.55, 0.4, 0.5, 0.6, 0.6, 0.6]);
     }
