@@ -291,6 +291,12 @@ mod tests {
     use crate::task::TaskKind;
     use std::path::Path;
 
+    #[test]
+    fn a_policy_that_imitated_goes_on_imitating_and_no_other_begins_to() {
+        let from = |imitate_from| hyper(&Hyper { imitate_from, ..Hyper::default() }, 4).imitate_from;
+        assert_eq!([from(0.4), from(1.0)], [0.0, 1.0]);
+    }
+
     /// Files of the episodes, in a folder of their own.
     fn written(episodes: &[Episode], place: &Path) -> Vec<PathBuf> {
         let folder = Folder::create(place).unwrap();

@@ -135,6 +135,23 @@ fn an_environment_that_misbehaves_ends_the_training_with_the_reason() {
 }
 
 #[test]
+fn what_imitates_learns_from_what_was_reached_quietly_and_without_its_critics() {
+    let untaught = |imitate_from| Trainer::new(Hyper { imitate_from, ..hyper() }, halvers(2), 1).unwrap();
+    let (mut imitating, mut other) = (untaught(0.0), untaught(1.0));
+    let (actor, critics) = (imitating.agent.actor.clone(), imitating.agent.critics.clone());
+    run(&mut imitating, 400).unwrap();
+    run(&mut other, 400).unwrap();
+    assert!(imitating.agent.actor != actor && imitating.agent.critics == critics);
+    assert!(imitating.batch.reached.contains(&true) && other.batch.reached.is_empty());
+    let noise = |trainer: &Trainer| match trainer.exploration() {
+        Exploration::Noisy { epsilon, sigma } => [epsilon, sigma],
+        Exploration::Random => panic!("random after the warm-up"),
+    };
+    let (quiet, loud) = (noise(&imitating), noise(&other));
+    assert!((0..2).all(|i| (quiet[i] - 0.1 * loud[i]).abs() < 1e-6), "{quiet:?} {loud:?}");
+}
+
+#[test]
 fn the_limit_that_is_reached_first_counts() {
     let budget = Budget { env_steps: Some(200), wall: None };
     assert_eq!(budget.spent(150, Duration::from_secs(9)), 0.75);
