@@ -39,6 +39,14 @@ pub enum Prop {
     Cube,
 }
 
+impl Prop {
+    /// Whether it looks the same however it is turned about its vertical axis.
+    #[must_use]
+    pub fn is_round(self) -> bool {
+        matches!(self, Self::Puck | Self::GlidingPuck)
+    }
+}
+
 /// A geared direct-current motor. The defaults are the data sheet's of a Feetech STS3215 at 12 V; the rotor's inertia
 /// is that of the arm's public model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

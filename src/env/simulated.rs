@@ -223,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn how_a_puck_is_turned_says_nothing_of_where_it_lies_or_shall_go() {
-        let kind = TaskKind::Push;
+    fn how_a_cube_is_turned_says_nothing_of_where_it_lies_or_shall_go() {
+        let kind = TaskKind::PickAndPlace;
         let twin = SimParams::so101_with(kind.prop()).unwrap();
         let task = Task::new(kind, twin.object.rest_height_m());
         let mut env = simulated(&ArmModel::so101().unwrap(), &twin, &[], task, Start::Rebuilt).unwrap();

@@ -32,6 +32,9 @@ pub struct Batch {
     /// Whether the row's episode ended where the goal is, so that the action led there; empty unless asked for, as
     /// every row then waits for one more place in memory. See [`Batch::with_reached`].
     pub reached: Vec<bool>,
+    /// The goal for which the action is imitated: in rows that reached their goal, where the episode would have ended
+    /// without its luck, else the goal. Empty where `reached` is.
+    pub imitated_goal: Vec<f32>,
     /// Rows whose goal was substituted.
     pub relabelled: usize,
 }
@@ -59,14 +62,15 @@ impl Batch {
             reward: vec![0.0; rows],
             bootstrap: vec![1.0; rows],
             reached: Vec::new(),
+            imitated_goal: Vec::new(),
             relabelled: 0,
         }
     }
 
-    /// The same, and it fills in [`Batch::reached`].
+    /// The same, and it fills in [`Batch::reached`] and [`Batch::imitated_goal`].
     #[must_use]
     pub fn with_reached(self) -> Self {
-        Self { reached: vec![false; self.rows()], ..self }
+        Self { reached: vec![false; self.rows()], imitated_goal: vec![0.0; self.goal.len()], ..self }
     }
 
     /// Transitions in it.
@@ -137,8 +141,8 @@ impl Batch {
                     seen[i] = heading - TAU * (heading / TAU).round();
                 }
             }
-            for goal in [&mut self.achieved, &mut self.next_achieved, &mut self.goal] {
-                turn(&mut goal[row * g..(row + 1) * g]);
+            for goal in [&mut self.achieved, &mut self.next_achieved, &mut self.goal, &mut self.imitated_goal] {
+                goal.get_mut(row * g..(row + 1) * g).map(turn);
             }
             turn(&mut self.action[row * a..(row + 1) * a]);
         }
@@ -157,7 +161,9 @@ impl Batch {
         put(&mut self.action, before.action);
         self.reward[row] = reward(after.achieved, goal);
         if let Some(reached) = self.reached.get_mut(row) {
-            *reached = reward(buffer.frame(drawn.last).achieved, goal) >= 0.0;
+            let last = buffer.frame(drawn.last);
+            *reached = reward(last.achieved, goal) >= 0.0;
+            put(&mut self.imitated_goal, if *reached { last.desired } else { goal });
         }
         self.bootstrap[row] = if drawn.terminated { 0.0 } else { 1.0 };
     }

@@ -6,7 +6,8 @@
 //! fixed, whatever the number of threads, and so are the bits.
 //!
 //! Late in a run the actor may turn from its critics to imitating what was done in the episodes that ended at the row's
-//! goal ([`Hyper::imitate_from`](super::Hyper::imitate_from), arXiv 1912.06088): critics find a good way, but blur where it ends.
+//! goal ([`Hyper::imitate_from`](super::Hyper::imitate_from), arXiv 1912.06088): critics find a good way, but blur where it
+//! ends. The goal that it then sees is where the episode would have ended without its luck.
 
 use super::agent::Agent;
 use super::batch::Batch;
@@ -168,21 +169,29 @@ impl Workspace {
 
 impl Slice {
     fn run(&mut self, agent: &Agent, turned: &[Turned], batch: &Batch, due: Due) {
-        fill_inputs(agent, batch, &batch.observation, &batch.achieved, self.first, self.actor.input_mut());
         (self.q_sum, self.loss_sum) = (0.0, 0.0);
         if due.critics {
+            self.see(agent, batch, &batch.goal);
             self.compute_targets(agent, batch);
             self.judge_actions_taken(agent, &turned[1..], batch);
         }
         if due.actor {
+            if agent.schedule.imitation > 0.0 {
+                self.see(agent, batch, &batch.imitated_goal);
+            }
             self.improve_actions(agent, turned, batch);
         }
+    }
+
+    /// The actor's input, which the critics' are made from.
+    fn see(&mut self, agent: &Agent, batch: &Batch, goal: &[f32]) {
+        fill_inputs(agent, &batch.observation, &batch.achieved, goal, self.first, self.actor.input_mut());
     }
 
     /// `targets = clip(r + gamma · Q'(s', µ'(s')), −1/(1 − gamma), 0)`; with two critics the smaller Q'.
     fn compute_targets(&mut self, agent: &Agent, batch: &Batch) {
         let (observation, achieved) = (&batch.next_observation, &batch.next_achieved);
-        fill_inputs(agent, batch, observation, achieved, self.first, self.next_actor.input_mut());
+        fill_inputs(agent, observation, achieved, &batch.goal, self.first, self.next_actor.input_mut());
         agent.actor.target.forward(&mut self.next_actor);
         join(self.next_actor.input(), self.next_actor.output(), self.rows, self.next_critic.input_mut());
         self.targets.fill(f32::INFINITY);
@@ -257,12 +266,12 @@ impl Slice {
 }
 
 /// Normalised inputs of a slice's rows, starting with the batch's row `first`.
-fn fill_inputs(agent: &Agent, batch: &Batch, observation: &[f32], achieved: &[f32], first: usize, out: &mut [f32]) {
+fn fill_inputs(agent: &Agent, observation: &[f32], achieved: &[f32], goal: &[f32], first: usize, out: &mut [f32]) {
     let Layout { observation: o, goal: g, .. } = agent.layout;
     let width = agent.actor.network.sizes()[0];
     for (i, out) in out.chunks_exact_mut(width).enumerate() {
         let row = first + i;
-        let goal = &batch.goal[row * g..(row + 1) * g];
+        let goal = &goal[row * g..(row + 1) * g];
         let (seen, had) = (&observation[row * o..(row + 1) * o], &achieved[row * g..(row + 1) * g]);
         features::prepare(&agent.normalizer, agent.hyper.goal_zoom, seen, had, goal, out);
     }

@@ -30,9 +30,9 @@ pub struct Hyper {
     /// What is left of both learning rates at the end of a run's budget: they fall linearly over its second half. 1
     /// keeps them; less ends with a steadier policy.
     pub final_rate_share: f64,
-    /// Share of a run's budget after which the actor turns, over the next 0.3 of it, from its critics to imitation
+    /// Share of a run's budget after which the actor turns, over the next 0.15 of it, from its critics to imitation
     /// (arXiv 1912.06088): it learns to do for a goal what was done in the episodes that ended there. Then the critics
-    /// rest. Exploration falls to a tenth from half way there until 0.2 after it. 0 imitates from the start, 1 never.
+    /// rest. Exploration falls as quickly, 0.1 earlier, to nothing. 0 imitates from the start, 1 never.
     pub imitate_from: f64,
     /// Transitions in an update; a multiple of 4 (the batch is cut into four slices whatever the threads).
     pub batch: usize,

@@ -10,7 +10,7 @@ pub fn env_steps(task: Option<TaskKind>) -> u64 {
         Some(TaskKind::Reach) => 40_000,
         Some(TaskKind::Push) => 700_000,
         Some(TaskKind::PickAndPlace) => 2_000_000,
-        Some(TaskKind::Slide) => 800_000,
+        Some(TaskKind::Slide) => 1_600_000,
     }
 }
 
@@ -22,9 +22,15 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
         Some(TaskKind::Push) => Hyper { hidden: vec![128, 128], ..pushing },
-        Some(TaskKind::Slide) => {
-            Hyper { steps_per_update: 4.0, goal_zoom: 6.0, turn_rad: 0.4, imitate_from: 0.4, ..pushing }
-        }
+        Some(TaskKind::Slide) => Hyper {
+            steps_per_update: 4.0,
+            goal_zoom: 6.0,
+            turn_rad: 0.4,
+            imitate_from: 0.2,
+            // What the policy did long ago is no longer worth imitating.
+            replay_transitions: 400_000,
+            ..pushing
+        },
         Some(TaskKind::PickAndPlace) => Hyper { hidden: vec![128, 128], lifted_share: 0.2, ..pushing },
         // FetchPush stayed at 5 % with 2×128, and its steps cost more than ours.
         None => pushing,

@@ -6,6 +6,9 @@
 //! drawn by drawing frames until one is hit that starts a transition, which makes every stored transition as likely
 //! as any other whatever the episodes' lengths.
 //!
+//! An episode's last frame wants nothing any more: what it has as wanted is where the episode would have ended without
+//! its luck, as far as anybody can tell ([`ReplayBuffer::push_with_end`]).
+//!
 //! Rewards are not stored: they follow from the achieved state and the goal, by one rule for original and substituted
 //! goals. Nor are substituted goals: they are drawn anew with every sample.
 
@@ -73,7 +76,7 @@ pub struct Frame<'a> {
     pub observation: &'a [f32],
     /// What had been achieved.
     pub achieved: &'a [f32],
-    /// What was wanted.
+    /// What was wanted; in a stored episode's last frame, where it would have ended without its luck.
     pub desired: &'a [f32],
     /// The action that was then carried out; zeros in an episode's last frame.
     pub action: &'a [f32],
@@ -244,6 +247,17 @@ impl ReplayBuffer {
     /// # Errors
     /// [`ReplayError::Empty`], [`ReplayError::TooLong`], [`ReplayError::Layout`]; nothing is evicted then.
     pub fn push(&mut self, episode: &Trajectory) -> Result<(), ReplayError> {
+        if episode.steps() == 0 {
+            return Err(ReplayError::Empty);
+        }
+        self.push_with_end(episode, episode.frame(episode.steps()).achieved)
+    }
+
+    /// The same with an episode that would have ended at `end` without its luck.
+    ///
+    /// # Errors
+    /// As [`ReplayBuffer::push`], and [`ReplayError::Shape`] for `end`.
+    pub fn push_with_end(&mut self, episode: &Trajectory, end: &[f32]) -> Result<(), ReplayError> {
         let (steps, capacity) = (episode.steps(), self.owner.len());
         if episode.layout != self.layout {
             return Err(ReplayError::Layout { expected: self.layout, found: episode.layout });
@@ -254,6 +268,7 @@ impl ReplayBuffer {
         if steps + 1 > capacity {
             return Err(ReplayError::TooLong { steps, capacity: capacity - 1 });
         }
+        check("end without luck", end, self.layout.goal)?;
         if self.cursor + steps + 1 > capacity {
             // The tail is too short for the episode: what is still there is older than what lies at the front.
             self.evict(self.cursor..capacity);
@@ -274,6 +289,8 @@ impl ReplayBuffer {
         };
         let stride = stride(self.layout);
         self.frames[span.start * stride..span.end * stride].copy_from_slice(&episode.frames);
+        let wanted = span.end * stride - self.layout.action - self.layout.goal;
+        self.frames[wanted..wanted + self.layout.goal].copy_from_slice(end);
         self.owner[span.clone()].fill(slot);
         self.order.push_back(slot);
         self.transitions += steps;

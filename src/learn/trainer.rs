@@ -9,6 +9,7 @@ use super::batch::{Batch, Source};
 use super::collector::{CollectError, Collector, Exploration, Motion};
 use super::ddpg::UpdateReport;
 use super::features;
+use super::foresight::Foresight;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
 use super::replay::ReplayError;
@@ -113,6 +114,8 @@ pub struct Trainer {
     /// How rows are turned, where [`Hyper::turn_rad`] asks for it.
     symmetry: Option<Symmetry>,
     batch: Batch,
+    /// Tells ends from luck, for an actor that imitates.
+    foresight: Option<Foresight>,
     rng: Pcg64Mcg,
     envs: u64,
     next_seed: u64,
@@ -162,6 +165,7 @@ impl Trainer {
             rule: envs[0].reward_rule(),
             symmetry,
             batch: batch(&agent),
+            foresight: (agent.hyper().imitate_from < 1.0).then(|| Foresight::new(expected.goal)),
             envs: envs.len() as u64,
             next_seed: rng.random(),
             collector: Collector::new(&agent, envs, rng.random()),
@@ -277,9 +281,25 @@ impl Trainer {
 
     /// The collected episodes, into the buffers and into the normaliser; returns their steps.
     fn store(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
-        let mut steps = 0;
+        let (mut steps, mut end) = (0, Vec::new());
+        if let Some(foresight) = &mut self.foresight {
+            // An object that was not touched lies where it lay.
+            for (episode, _) in self.collector.episodes().filter(|(_, report)| report.motion > Motion::Still) {
+                let (first, last) = (episode.frame(0), episode.frame(episode.steps()));
+                foresight.observe(first.achieved, first.desired, last.achieved);
+            }
+            foresight.refresh();
+        }
         for (episode, report) in self.collector.episodes() {
-            self.memory.of(report.motion, &self.agent.hyper).push(episode)?;
+            let buffer = self.memory.of(report.motion, &self.agent.hyper);
+            match &self.foresight {
+                Some(foresight) if report.motion > Motion::Still => {
+                    let (first, last) = (episode.frame(0), episode.frame(episode.steps()));
+                    foresight.without_luck(first.achieved, first.desired, last.achieved, &mut end);
+                    buffer.push_with_end(episode, &end)?;
+                }
+                _ => buffer.push(episode)?,
+            }
             observe(&mut self.agent, episode, &mut self.rng);
             steps += episode.steps();
             progress.success += f64::from(u8::from(report.success));

@@ -8,14 +8,14 @@
 //! | 3..6 | object's position | m |
 //! | 6..9 | object's position less the fingertip's | m |
 //! | 9..11 | jaw's angle, twice (Fetch has two fingers) | rad |
-//! | 11..14 | object's orientation, roll, pitch, yaw | rad |
+//! | 11..14 | object's orientation, roll, pitch, yaw; a round one's yaw is 0 | rad |
 //! | 14..17 | object's velocity less the fingertip's | m/s |
 //! | 17..20 | object's angular velocity | rad/s |
 //! | 20..23 | fingertip's commanded velocity: what would bring it to its set-point in one policy step | m/s |
 //! | 23..25 | jaw's velocity, twice | rad/s |
 //!
-//! Slide has three more, 25..28: the fingertip's measured velocity, m/s. Its yaw is always 0: which way a round puck is
-//! turned does not matter, and what varies for nothing is in a learner's way.
+//! Slide has three more, 25..28: the fingertip's measured velocity, m/s. How a round puck is turned decides nothing, and
+//! what varies for nothing is in a learner's way: hence its yaw of 0.
 //!
 //! Without an object, 10: fingertip's position, jaw's angle twice, its commanded velocity, jaw's velocity twice.
 //!
@@ -42,7 +42,8 @@ pub const SLIDE_SIZE: usize = OBJECT_SIZE + 3;
 pub fn symmetry(task: TaskKind) -> Symmetry {
     match task {
         TaskKind::Reach => Symmetry { vectors: &[0, 5], headings: &[] },
-        TaskKind::Push | TaskKind::PickAndPlace => Symmetry { vectors: &[0, 3, 6, 14, 17, 20], headings: &[13] },
+        TaskKind::Push => Symmetry { vectors: &[0, 3, 6, 14, 17, 20], headings: &[] },
+        TaskKind::PickAndPlace => Symmetry { vectors: &[0, 3, 6, 14, 17, 20], headings: &[13] },
         TaskKind::Slide => Symmetry { vectors: &[0, 3, 6, 14, 17, 20, 25], headings: &[] },
     }
 }
@@ -93,7 +94,7 @@ pub fn write(task: TaskKind, hand: &Hand, object: Option<&Object>, out: &mut Vec
     let less = |a: &[f64; 3], b: &[f64; 3]| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     let [x, y, z, w] = object.orientation;
     let (roll, pitch, yaw) = UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z)).euler_angles();
-    let yaw = if task == TaskKind::Slide { 0.0 } else { yaw };
+    let yaw = if task.prop().is_round() { 0.0 } else { yaw };
     put(&hand.position);
     put(&object.position);
     put(&less(&object.position, &hand.position));
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(out.len(), SLIDE_SIZE);
         assert_eq!(out[OBJECT_SIZE..], [0.1, 0.2, 0.3]);
         let turned = Object { orientation: [0.0, 0.0, 0.5f64.sin(), 0.5f64.cos()], ..object };
-        for (task, yaw) in [(TaskKind::Push, 1.0), (TaskKind::Slide, 0.0)] {
+        for (task, yaw) in [(TaskKind::PickAndPlace, 1.0), (TaskKind::Push, 0.0), (TaskKind::Slide, 0.0)] {
             write(task, &hand, Some(&turned), &mut out);
             assert!((out[13] - yaw).abs() < 1e-6, "{task:?} {}", out[13]);
         }

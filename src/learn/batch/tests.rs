@@ -122,14 +122,15 @@ fn the_share_of_substituted_goals_is_k_in_k_plus_one() {
 #[test]
 fn a_row_has_reached_its_goal_where_its_episode_ended_there() {
     let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
-    buffer.push(&episode(0, 5)).unwrap();
+    buffer.push_with_end(&episode(0, 5), &[4.25]).unwrap();
     buffer.push(&episode(1, 9)).unwrap();
     let met = |achieved: &[f32], desired: &[f32]| if achieved == desired { 0.0 } else { -1.0 };
     let source = [Source { buffer: &buffer, share: 1.0 }];
     let mut batch = Batch::new(LAYOUT, 400).with_reached();
     assert!(batch.fill(&source, Relabel::default(), met, &mut Pcg64Mcg::seed_from_u64(3)));
-    for (goal, reached) in batch.goal.iter().zip(&batch.reached) {
+    for ((goal, reached), imitated) in batch.goal.iter().zip(&batch.reached).zip(&batch.imitated_goal) {
         assert_eq!(*reached, [5.0, 1009.0].contains(goal), "{goal}");
+        assert_eq!(*imitated, if *goal == 5.0 { 4.25 } else { *goal });
     }
     let reached = batch.reached.iter().filter(|reached| **reached).count();
     assert!((80..240).contains(&reached), "{reached}");
@@ -219,10 +220,11 @@ fn a_turned_row_is_what_would_be_seen_of_the_turned_scene() {
         let mut seen = Vec::new();
         see(0.0, &mut seen);
         let layout = Layout { observation: seen.len(), goal: 3, action: 4 };
-        let mut batch = Batch::new(layout, 20);
+        let mut batch = Batch::new(layout, 20).with_reached();
         for row in 0..20 {
             batch.observation[row * seen.len()..][..seen.len()].copy_from_slice(&seen);
             batch.goal[row * 3] = 0.5;
+            batch.imitated_goal[row * 3] = 0.7;
             batch.action[row * 4 + 1] = 1.0;
         }
         batch.turn(symmetry(kind), 0.4, &mut rng);
@@ -230,6 +232,8 @@ fn a_turned_row_is_what_would_be_seen_of_the_turned_scene() {
         for row in 0..20 {
             let angle_rad = batch.goal[row * 3 + 1].atan2(batch.goal[row * 3]);
             widest = widest.max(angle_rad.abs());
+            let imitated = &batch.imitated_goal[row * 3..][..2];
+            assert!((imitated[1].atan2(imitated[0]) - angle_rad).abs() < 1e-6, "{imitated:?}");
             let mut expected = Vec::new();
             see(angle_rad.into(), &mut expected);
             let turned = &batch.observation[row * seen.len()..][..seen.len()];

@@ -29,8 +29,8 @@ fn batch() -> Batch {
     let mut rng = Pcg64Mcg::seed_from_u64(6);
     let mut batch = Batch::new(LAYOUT, ROWS).with_reached();
     batch.reached[1..4].fill(true);
-    let Batch { observation, achieved, next_observation, next_achieved, goal, action, .. } = &mut batch;
-    for part in [observation, achieved, next_observation, next_achieved, goal, action] {
+    let Batch { observation, achieved, next_observation, next_achieved, goal, action, imitated_goal, .. } = &mut batch;
+    for part in [observation, achieved, next_observation, next_achieved, goal, action, imitated_goal] {
         part.iter_mut().for_each(|x| *x = rng.random_range(-1.0..1.0));
     }
     // Rows 0 and 1 are clipped above and below, row 2 ends for good.
@@ -44,10 +44,10 @@ fn wide(numbers: &[f32]) -> Vec<f64> {
 }
 
 /// Normalised inputs of all rows, in f64.
-fn inputs(agent: &Agent, batch: &Batch, observation: &[f32], achieved: &[f32]) -> Vec<Vec<f64>> {
+fn inputs(agent: &Agent, observation: &[f32], achieved: &[f32], goal: &[f32]) -> Vec<Vec<f64>> {
     let width = agent.actor.network.sizes()[0];
     let mut flat = vec![0.0; ROWS * width];
-    fill_inputs(agent, batch, observation, achieved, 0, &mut flat);
+    fill_inputs(agent, observation, achieved, goal, 0, &mut flat);
     flat.chunks_exact(width).map(wide).collect()
 }
 
@@ -86,8 +86,10 @@ fn an_update_follows_the_gradients_of_its_losses() {
         before.schedule.imitation = imitation as f32;
         let mut after = before.clone();
         after.update(&batch);
-        let next = inputs(&before, &batch, &batch.next_observation, &batch.next_achieved);
-        let now = inputs(&before, &batch, &batch.observation, &batch.achieved);
+        let next = inputs(&before, &batch.next_observation, &batch.next_achieved, &batch.goal);
+        let now = inputs(&before, &batch.observation, &batch.achieved, &batch.goal);
+        let wanted = if imitation > 0.0 { &batch.imitated_goal } else { &batch.goal };
+        let seen = inputs(&before, &batch.observation, &batch.achieved, wanted);
         let target = |learned: &super::super::agent::Learned, input: &[f64]| {
             reference(&learned.target, &wide(learned.target.parameters()), input)
         };
@@ -116,8 +118,8 @@ fn an_update_follows_the_gradients_of_its_losses() {
         }
         let judge = &before.critics[0].network;
         let loss = |parameters: &[f64]| {
-            let actions = reference(&before.actor.network, parameters, &now.concat());
-            let values = reference(judge, &wide(judge.parameters()), &beside(&now, &actions));
+            let actions = reference(&before.actor.network, parameters, &seen.concat());
+            let values = reference(judge, &wide(judge.parameters()), &beside(&seen, &actions));
             let square = actions.iter().map(|a| a * a).sum::<f64>() / actions.len() as f64;
             let pull = f64::from(before.hyper.action_l2) * square;
             let likeness: f64 = (0..2 * ROWS)

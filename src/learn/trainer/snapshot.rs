@@ -5,7 +5,7 @@
 //! | Bytes | What |
 //! |---|---|
 //! | 8 | magic `HINDSTRN` |
-//! | 4 | version, 2 |
+//! | 4 | version, 3 |
 //! | 8, then as many | a JSON object: counters, random numbers' states, and what the caller wants to remember |
 //! | 8, then as many | the agent, as an `.agent` file |
 //! | 8, then as many | the best agent so far, likewise; empty without one |
@@ -29,7 +29,7 @@ use crate::learn::checkpoint::CheckpointError;
 use crate::learn::replay::ReplayBuffer;
 
 const MAGIC: &[u8; 8] = b"HINDSTRN";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Longest header or agent, bytes; keeps a forged file from asking for all memory.
 const LONGEST_PART: u64 = 1 << 28;
 
@@ -78,6 +78,8 @@ struct Header {
     updates: u64,
     episodes: u64,
     recent_updates: u64,
+    /// What it knows of luck, as bits; none where nothing is imitated.
+    foresight_bits: Option<Vec<u64>>,
     elapsed_s: f64,
     note: serde_json::Value,
 }
@@ -110,6 +112,7 @@ impl Trainer {
             updates: self.updates,
             episodes: self.episodes,
             recent_updates: self.agent.recent_updates,
+            foresight_bits: self.foresight.as_ref().map(|it| it.sums().into_iter().map(f64::to_bits).collect()),
             elapsed_s: elapsed.as_secs_f64(),
             note: memo.note.clone(),
         };
@@ -160,6 +163,12 @@ impl Trainer {
         }
         for buffer in trainer.memory.buffers_mut() {
             buffer.read(&mut from).map_err(fail)?;
+        }
+        if let (Some(foresight), Some(bits)) = (&mut trainer.foresight, header.foresight_bits) {
+            let sums: Vec<f64> = bits.into_iter().map(f64::from_bits).collect();
+            if !foresight.set_sums(&sums) {
+                return Err(fail(damaged("what it knows of luck is not of this size")));
+            }
         }
         trainer.rng = header.rng;
         trainer.next_seed = header.next_seed;

@@ -147,8 +147,7 @@ fn what_imitates_learns_from_what_was_reached_quietly_and_without_its_critics() 
         Exploration::Noisy { epsilon, sigma } => [epsilon, sigma],
         Exploration::Random => panic!("random after the warm-up"),
     };
-    let (quiet, loud) = (noise(&imitating), noise(&other));
-    assert!((0..2).all(|i| (quiet[i] - 0.1 * loud[i]).abs() < 1e-6), "{quiet:?} {loud:?}");
+    assert_eq!((noise(&imitating), noise(&other)), ([0.0; 2], [hyper().epsilon, hyper().sigma]));
 }
 
 #[test]

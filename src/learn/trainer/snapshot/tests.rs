@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::learn::trainer::tests::{halvers, hyper};
-use crate::learn::{Budget, Hyper};
+use crate::learn::{Budget, Hyper, Progress};
 
 fn budget(env_steps: u64) -> Budget {
     Budget { env_steps: Some(env_steps), wall: None }
@@ -15,8 +15,8 @@ fn small() -> Hyper {
 }
 
 /// Trains and stores after `cycles`, as a run does that is killed right after.
-fn killed_after(cycles: usize, path: &Path) {
-    let mut trainer = Trainer::new(small(), halvers(5), 3).unwrap();
+fn killed_after(cycles: usize, hyper: Hyper, path: &Path) {
+    let mut trainer = Trainer::new(hyper, halvers(5), 3).unwrap();
     let mut left = cycles;
     trainer
         .run(budget(3_000), |progress, trainer| {
@@ -35,16 +35,21 @@ fn killed_after(cycles: usize, path: &Path) {
 fn a_killed_training_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("push.training");
-    let mut whole = Trainer::new(small(), halvers(5), 3).unwrap();
-    let end = whole.run(budget(3_000), |_, _| ControlFlow::Continue(())).unwrap();
-    for cycles in [1, 7, 41] {
-        killed_after(cycles, &path);
-        let (mut trainer, memo) = Trainer::restore(&path, halvers(5)).unwrap();
-        assert_eq!(memo.note["cycles"], cycles);
-        assert!(memo.best.as_ref() == Some(trainer.agent()));
-        let resumed = trainer.run(budget(3_000), |_, _| ControlFlow::Continue(())).unwrap();
-        assert_eq!((resumed.env_steps, resumed.updates, resumed.episodes), (end.env_steps, end.updates, end.episodes));
-        assert!(trainer.agent().to_bytes() == whole.agent().to_bytes(), "after {cycles} cycles");
+    // What imitates knows of luck soon after the last of these cycles, from what it saw before.
+    for imitate_from in [1.0, 0.3] {
+        let hyper = Hyper { imitate_from, ..small() };
+        let mut whole = Trainer::new(hyper.clone(), halvers(5), 3).unwrap();
+        let end = whole.run(budget(3_000), |_, _| ControlFlow::Continue(())).unwrap();
+        for cycles in [1, 7, 41] {
+            killed_after(cycles, hyper.clone(), &path);
+            let (mut trainer, memo) = Trainer::restore(&path, halvers(5)).unwrap();
+            assert_eq!(memo.note["cycles"], cycles);
+            assert!(memo.best.as_ref() == Some(trainer.agent()));
+            let resumed = trainer.run(budget(3_000), |_, _| ControlFlow::Continue(())).unwrap();
+            let counts = |p: &Progress| (p.env_steps, p.updates, p.episodes);
+            assert_eq!(counts(&resumed), counts(&end));
+            assert!(trainer.agent().to_bytes() == whole.agent().to_bytes(), "after {cycles} cycles");
+        }
     }
 }
 
@@ -52,7 +57,7 @@ fn a_killed_training_goes_on_to_the_same_bits() {
 fn a_cut_or_changed_file_is_refused_and_no_file_panics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("push.training");
-    killed_after(5, &path);
+    killed_after(5, small(), &path);
     let bytes = std::fs::read(&path).unwrap();
     let mut other = bytes.clone();
     other[bytes.len() / 2] ^= 1;
@@ -83,7 +88,7 @@ fn a_cut_or_changed_file_is_refused_and_no_file_panics() {
 fn a_file_that_cannot_be_written_leaves_the_earlier_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("push.training");
-    killed_after(2, &path);
+    killed_after(2, small(), &path);
     let earlier = std::fs::read(&path).unwrap();
     // The file that is written first cannot be made, as a folder of its name is there.
     std::fs::create_dir(folder.path().join("push.training.part")).unwrap();
