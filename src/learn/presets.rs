@@ -14,7 +14,7 @@ pub fn env_steps(task: Option<TaskKind>) -> u64 {
     }
 }
 
-/// Hyper-parameters of what measured best. What was tried: `docs/learning.md`.
+/// Hyper-parameters of what measured best. What was tried: `docs/learning.md` and `docs/slide.md`.
 pub fn hyper(task: Option<TaskKind>) -> Hyper {
     let pushing = Hyper { actor_every: 2, twin_critic: true, steps_per_update: 5.0, ..Hyper::default() };
     match task {

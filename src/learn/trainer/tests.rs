@@ -151,6 +151,22 @@ fn what_imitates_learns_from_what_was_reached_quietly_and_without_its_critics() 
 }
 
 #[test]
+fn what_imitates_stores_ends_without_their_luck() {
+    for imitate_from in [0.0, 1.0] {
+        let mut trainer = Trainer::new(Hyper { imitate_from, ..hyper() }, halvers(5), 1).unwrap();
+        // 400 episodes, of which the last 100 are kept.
+        run(&mut trainer, 4_000).unwrap();
+        let [moved, ..] = trainer.memory.buffers();
+        let differ = moved.stored().filter(|(episode, _)| {
+            let last = moved.frame(episode.start + episode.length);
+            last.desired != last.achieved
+        });
+        let (differ, episodes) = (differ.count(), moved.episodes());
+        assert!(episodes > 50 && differ == if imitate_from < 1.0 { episodes } else { 0 }, "{differ} of {episodes}");
+    }
+}
+
+#[test]
 fn the_limit_that_is_reached_first_counts() {
     let budget = Budget { env_steps: Some(200), wall: None };
     assert_eq!(budget.spent(150, Duration::from_secs(9)), 0.75);
