@@ -14,7 +14,7 @@ pub(super) struct Shipped {
 }
 
 /// All of them; their cards lie beside the files.
-pub(super) const SHIPPED: [Shipped; 3] = [
+pub(super) const SHIPPED: [Shipped; 4] = [
     Shipped {
         name: "pick-and-place",
         onnx: include_bytes!("../../models/policies/pick-and-place.onnx"),
@@ -29,6 +29,11 @@ pub(super) const SHIPPED: [Shipped; 3] = [
         name: "reach",
         onnx: include_bytes!("../../models/policies/reach.onnx"),
         agent: include_bytes!("../../models/policies/reach.agent"),
+    },
+    Shipped {
+        name: "slide",
+        onnx: include_bytes!("../../models/policies/slide.onnx"),
+        agent: include_bytes!("../../models/policies/slide.agent"),
     },
 ];
 
@@ -74,7 +79,9 @@ mod tests {
             let policy = || OnnxPolicy::from_bytes(shipped.onnx, task.layout());
             let seeds: Vec<u64> = (0..20).map(|nth| (3 << 40) + nth).collect();
             let result = evaluate(&mut envs, policy, &seeds).unwrap();
-            assert!(result.successes() >= 18, "{}: {} of 20", shipped.name, result.successes());
+            // Chance has a part in where a struck puck comes to rest; random actions never bring it to its goal.
+            let expected = if kind == TaskKind::Slide { 11 } else { 18 };
+            assert!(result.successes() >= expected, "{}: {} of 20", shipped.name, result.successes());
         }
     }
 }
