@@ -256,7 +256,7 @@ impl ReplayBuffer {
     /// The same with an episode that would have ended at `end` without its luck.
     ///
     /// # Errors
-    /// As [`ReplayBuffer::push`], and [`ReplayError::Shape`] for `end`.
+    /// As [`ReplayBuffer::push`], and [`ReplayError::Shape`] and [`ReplayError::NotFinite`] for `end`.
     pub fn push_with_end(&mut self, episode: &Trajectory, end: &[f32]) -> Result<(), ReplayError> {
         let (steps, capacity) = (episode.steps(), self.owner.len());
         if episode.layout != self.layout {

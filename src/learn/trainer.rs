@@ -12,7 +12,7 @@ use super::features;
 use super::foresight::Foresight;
 use super::hyper::{Hyper, HyperError};
 use super::recorded::{RecordedEpisodes, RecordedError};
-use super::replay::ReplayError;
+use super::replay::{ReplayError, Trajectory};
 use super::schedule::Schedule;
 use crate::env::{GoalEnv, Layout, RewardRule, Symmetry};
 use memory::Memory;
@@ -281,12 +281,12 @@ impl Trainer {
 
     /// The collected episodes, into the buffers and into the normaliser; returns their steps.
     fn store(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
-        let (mut steps, mut end) = (0, Vec::new());
+        let (mut steps, mut merited) = (0, Vec::new());
         if let Some(foresight) = &mut self.foresight {
             // An object that was not touched lies where it lay.
             for (episode, _) in self.collector.episodes().filter(|(_, report)| report.motion > Motion::Still) {
-                let (first, last) = (episode.frame(0), episode.frame(episode.steps()));
-                foresight.observe(first.achieved, first.desired, last.achieved);
+                let [first, goal, end] = course(episode);
+                foresight.observe(first, goal, end);
             }
             foresight.refresh();
         }
@@ -294,9 +294,9 @@ impl Trainer {
             let buffer = self.memory.of(report.motion, &self.agent.hyper);
             match &self.foresight {
                 Some(foresight) if report.motion > Motion::Still => {
-                    let (first, last) = (episode.frame(0), episode.frame(episode.steps()));
-                    foresight.without_luck(first.achieved, first.desired, last.achieved, &mut end);
-                    buffer.push_with_end(episode, &end)?;
+                    let [first, goal, end] = course(episode);
+                    foresight.without_luck(first, goal, end, &mut merited);
+                    buffer.push_with_end(episode, &merited)?;
                 }
                 _ => buffer.push(episode)?,
             }
@@ -352,6 +352,12 @@ fn learn(
     Ok(sum)
 }
 
+/// What was achieved first, what was wanted, and what was achieved at last.
+fn course(episode: &Trajectory) -> [&[f32]; 3] {
+    let (first, last) = (episode.frame(0), episode.frame(episode.steps()));
+    [first.achieved, first.desired, last.achieved]
+}
+
 /// What `work` gives, and how long it took, s.
 fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let begun = Instant::now();
@@ -361,7 +367,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 
 /// Counts an episode into the normaliser, a step at a time, with goals substituted as often as they are in batches:
 /// the statistics must be those of what the networks will see.
-fn observe(agent: &mut Agent, episode: &super::replay::Trajectory, rng: &mut impl Rng) {
+fn observe(agent: &mut Agent, episode: &Trajectory, rng: &mut impl Rng) {
     let relabel = agent.hyper.relabel;
     let mut row = vec![0.0; features::width(agent.layout)];
     for step in 0..episode.steps() {
