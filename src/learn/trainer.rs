@@ -384,5 +384,7 @@ mod memory;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod throw;
 
 pub use snapshot::{Memo, SnapshotError};

@@ -73,7 +73,7 @@ pub(super) fn hyper() -> Hyper {
     Hyper { hidden: vec![8], batch: 16, warmup_steps: 100, replay_transitions: 1_000, ..Hyper::default() }
 }
 
-fn run(trainer: &mut Trainer, env_steps: u64) -> Result<Progress, TrainError> {
+pub(super) fn run(trainer: &mut Trainer, env_steps: u64) -> Result<Progress, TrainError> {
     trainer.run(Budget { env_steps: Some(env_steps), wall: None }, |_, _| ControlFlow::Continue(()))
 }
 
