@@ -69,6 +69,10 @@ struct Worker {
     episode: Trajectory,
     report: EpisodeReport,
     done: bool,
+    /// [`Hyper::held_steps`](super::Hyper::held_steps).
+    held_steps: f64,
+    /// The last random action, and for how many steps it is still to be held.
+    held: (Vec<f32>, u32),
 }
 
 /// The most that happened to an episode's object.
@@ -105,8 +109,7 @@ pub(crate) struct Collector {
 impl Collector {
     /// Takes the environments, which all have the agent's layout; their exploration is drawn from `seed`.
     pub(crate) fn new(agent: &Agent, envs: Vec<Box<dyn GoalEnv>>, seed: u64) -> Self {
-        let layout = agent.layout();
-        let mut workers = envs.into_iter().enumerate().map(|(number, env)| Worker::new(number, env, layout, seed));
+        let mut workers = envs.into_iter().enumerate().map(|(number, env)| Worker::new(number, env, agent, seed));
         let mut groups = Vec::new();
         loop {
             let members: Vec<Worker> = workers.by_ref().take(GROUP).collect();
@@ -175,7 +178,8 @@ impl Group {
 }
 
 impl Worker {
-    fn new(number: usize, env: Box<dyn GoalEnv>, layout: Layout, seed: u64) -> Self {
+    fn new(number: usize, env: Box<dyn GoalEnv>, agent: &Agent, seed: u64) -> Self {
+        let layout = agent.layout();
         Self {
             number,
             env,
@@ -186,6 +190,8 @@ impl Worker {
             episode: Trajectory::new(layout, 50),
             report: EpisodeReport::default(),
             done: false,
+            held_steps: agent.hyper().held_steps,
+            held: (vec![0.0; layout.action], 0),
         }
     }
 
@@ -196,6 +202,7 @@ impl Worker {
         self.episode.begin(&self.seen).map_err(|source| CollectError::Replay { env, source })?;
         self.report = EpisodeReport::default();
         self.done = false;
+        self.held.1 = 0;
         Ok(())
     }
 
@@ -223,12 +230,25 @@ impl Worker {
 
     /// Turns the policy's action into the one that is tried.
     fn explore(&mut self, how: Exploration) {
-        let epsilon = match how {
+        let (held, left) = &mut self.held;
+        if *left > 0 {
+            *left -= 1;
+            self.action.copy_from_slice(held);
+            return;
+        }
+        let begin = match how {
             Exploration::Random => 1.0,
-            Exploration::Noisy { epsilon, .. } => epsilon,
+            Exploration::Noisy { epsilon, .. } => {
+                let epsilon = f64::from(epsilon);
+                epsilon / if self.held_steps > 1.0 { epsilon + self.held_steps * (1.0 - epsilon) } else { 1.0 }
+            }
         };
-        if self.rng.random_bool(f64::from(epsilon)) {
+        if self.rng.random_bool(begin) {
             self.action.iter_mut().for_each(|a| *a = self.rng.random_range(-1.0..=1.0));
+            held.copy_from_slice(&self.action);
+            while self.held_steps > 1.0 && self.rng.random_bool(1.0 - 1.0 / self.held_steps) {
+                *left += 1;
+            }
         } else if let Exploration::Noisy { sigma, .. } = how {
             for a in &mut self.action {
                 *a = (*a + sigma * gaussian(&mut self.rng)).clamp(-1.0, 1.0);
@@ -258,6 +278,53 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::RewardRule;
+    use crate::learn::Hyper;
+
+    /// Nothing happens.
+    struct Nothing;
+
+    impl GoalEnv for Nothing {
+        fn layout(&self) -> Layout {
+            Layout { observation: 1, goal: 1, action: 2 }
+        }
+
+        fn reset(&mut self, _seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
+            *out = GoalObservation { observation: vec![0.0], achieved_goal: vec![0.0], desired_goal: vec![0.0] };
+            Ok(())
+        }
+
+        fn step(&mut self, _action: &[f32], _out: &mut GoalObservation, _: &mut Outcome) -> Result<(), EnvError> {
+            Ok(())
+        }
+
+        fn reward_rule(&self) -> RewardRule {
+            RewardRule::Sparse { radius: 0.1 }
+        }
+    }
+
+    #[test]
+    fn random_actions_are_held_as_long_as_is_asked_for_and_are_no_more_steps_for_it() {
+        for held_steps in [1.0, 4.0] {
+            let hyper = Hyper { hidden: vec![4], held_steps, ..Hyper::default() };
+            let agent = Agent::new(hyper, Nothing.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            let mut worker = Worker::new(0, Box::new(Nothing), &agent, 7);
+            worker.begin(0).unwrap();
+            let (mut random, mut begun, mut last) = (0.0, 0.0, vec![0.0; 2]);
+            for _ in 0..50_000 {
+                worker.action.fill(0.0);
+                worker.explore(Exploration::Noisy { epsilon: 0.3, sigma: 0.0 });
+                random += f64::from(u8::from(worker.action != [0.0; 2]));
+                begun += f64::from(u8::from(worker.action != [0.0; 2] && worker.action != last));
+                last.copy_from_slice(&worker.action);
+            }
+            assert!((random / 50_000.0 - 0.3).abs() < 0.02, "{random} steps with held_steps = {held_steps}");
+            assert!((random / begun / held_steps - 1.0).abs() < 0.1, "{random} steps of {begun} actions");
+            worker.held.1 = 9;
+            worker.begin(1).unwrap();
+            assert_eq!(worker.held.1, 0, "an action of the episode before");
+        }
+    }
 
     #[test]
     fn what_rose_was_lifted_and_what_only_moved_was_not() {

@@ -5,9 +5,9 @@
 //! each sums its gradient over the slices in their order, takes its Adam step and moves its target. The cuts are
 //! fixed, whatever the number of threads, and so are the bits.
 //!
-//! Late in a run the actor may turn from its critics to imitating what was done in the episodes that ended at the row's
-//! goal ([`Hyper::imitate_from`](super::Hyper::imitate_from), arXiv 1912.06088): critics find a good way, but blur where it
-//! ends. The goal that it then sees is where the episode would have ended without its luck.
+//! In the course of a run the actor may turn from its critics to imitating what was done in the episodes that ended at
+//! the row's goal ([`Hyper::imitate_from`](super::Hyper::imitate_from), arXiv 1912.06088): critics find a good way, but
+//! blur where it ends. The goal that it then sees is where the episode would have ended without its luck.
 
 use super::agent::Agent;
 use super::batch::Batch;

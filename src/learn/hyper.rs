@@ -30,9 +30,9 @@ pub struct Hyper {
     /// What is left of both learning rates at the end of a run's budget: they fall linearly over its second half. 1
     /// keeps them; less ends with a steadier policy.
     pub final_rate_share: f64,
-    /// Share of a run's budget after which the actor turns, over the next 0.15 of it, from its critics to imitation
+    /// Share of a run's budget after which the actor turns, over the next 0.03 of it, from its critics to imitation
     /// (arXiv 1912.06088): it learns to do for a goal what was done in the episodes that ended there. Then the critics
-    /// rest. Exploration falls as quickly, 0.1 earlier, to nothing. 0 imitates from the start, 1 never.
+    /// rest. Exploration falls as quickly, 0.02 earlier, to nothing. 0 imitates from the start, 1 never.
     pub imitate_from: f64,
     /// Transitions in an update; a multiple of 4 (the batch is cut into four slices whatever the threads).
     pub batch: usize,
@@ -42,6 +42,9 @@ pub struct Hyper {
     pub epsilon: f32,
     /// Deviation of the Gaussian noise on the other actions.
     pub sigma: f32,
+    /// For how many steps a random action is held, on average (arXiv 2006.01782); `epsilon` stays the share of steps with
+    /// one. More than 1 where it takes several steps in one direction to do anything.
+    pub held_steps: f64,
     /// Two critics, the smaller target of which counts (TD3).
     pub twin_critic: bool,
     /// How many times as large the networks see the way to the goal once more, beside its length, in deviations and cut
@@ -84,6 +87,7 @@ impl Default for Hyper {
             action_l2: 0.1,
             epsilon: 0.3,
             sigma: 0.2,
+            held_steps: 1.0,
             twin_critic: false,
             goal_zoom: 0.0,
             turn_rad: 0.0,
@@ -152,6 +156,7 @@ impl Hyper {
         range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;
         range((0.0..=1.0).contains(&self.epsilon), "epsilon", &self.epsilon, "0 to 1")?;
         range((0.0..=2.0).contains(&self.sigma), "sigma", &self.sigma, "0 to 2")?;
+        range((1.0..=50.0).contains(&self.held_steps), "held_steps", &self.held_steps, "1 to 50")?;
         range((0.0..=100.0).contains(&self.goal_zoom), "goal_zoom", &self.goal_zoom, "0 to 100")?;
         range((0.0..=3.2).contains(&self.turn_rad), "turn_rad", &self.turn_rad, "0 to 3.2")?;
         let transitions = (1_000..=100_000_000).contains(&self.replay_transitions);

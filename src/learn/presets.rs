@@ -26,7 +26,8 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
             steps_per_update: 4.0,
             goal_zoom: 6.0,
             turn_rad: 0.4,
-            imitate_from: 0.2,
+            imitate_from: 0.12,
+            held_steps: 4.0,
             // What the policy did long ago is no longer worth imitating.
             replay_transitions: 400_000,
             ..pushing

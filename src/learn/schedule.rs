@@ -3,9 +3,9 @@
 use super::hyper::Hyper;
 
 /// Share of a budget over which a run turns from its critics to imitation, and over which exploration falls.
-const TURN: f64 = 0.15;
+const TURN: f64 = 0.03;
 /// Share of a budget by which exploration falls earlier.
-const EARLIER: f64 = 0.1;
+const EARLIER: f64 = 0.02;
 
 /// Where a run stands between its beginning and its end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,14 +64,14 @@ mod tests {
                 Schedule::at(spent, &Hyper { imitate_from: from, ..Hyper::default() });
             [exploration, imitation].map(|share| (share * 1e4).round() / 1e4)
         };
-        assert_eq!(at(0.4, 0.3), [1.0, 0.0]);
+        assert_eq!(at(0.4, 0.38), [1.0, 0.0]);
         assert_eq!(at(0.4, 0.4), [0.3333, 0.0]);
-        assert_eq!(at(0.4, 0.45), [0.0, 0.3333]);
-        assert_eq!(at(0.4, 0.55), [0.0, 1.0]);
+        assert_eq!(at(0.4, 0.41), [0.0, 0.3333]);
+        assert_eq!(at(0.4, 0.43), [0.0, 1.0]);
         assert_eq!(at(0.4, 1.0), [0.0, 1.0]);
         assert_eq!(at(0.0, 0.0), [0.0, 1.0]);
         assert_eq!(at(1.0, 1.0), [1.0, 0.0]);
         let rest = |spent| Schedule::at(spent, &Hyper { imitate_from: 0.4, ..Hyper::default() }).critics_rest();
-        assert!(rest(0.56) && !rest(0.54));
+        assert!(rest(0.431) && !rest(0.429));
     }
 }
