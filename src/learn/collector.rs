@@ -7,7 +7,7 @@
 use super::actor::Actor;
 use super::agent::Agent;
 use super::replay::{ReplayError, Trajectory};
-use crate::env::{EnvError, GoalEnv, GoalObservation, Layout, Outcome};
+use crate::env::{EnvError, GoalEnv, GoalObservation, Outcome};
 use crate::policy::gaussian;
 use crate::task::{CONTACT_M, LIFT_M};
 use rand::{RngExt, SeedableRng};
@@ -278,7 +278,7 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::RewardRule;
+    use crate::env::{Layout, RewardRule};
     use crate::learn::Hyper;
 
     /// Nothing happens.
