@@ -3,7 +3,7 @@
 use super::hyper::Hyper;
 use crate::task::TaskKind;
 
-/// Environment steps of a training. Not every seed has learned slide by then: `docs/slide.md`.
+/// Environment steps of a training. How far seeds of slide come: `docs/slide.md`.
 pub fn env_steps(task: Option<TaskKind>) -> u64 {
     match task {
         None => 1_000_000,
