@@ -71,8 +71,10 @@ struct Worker {
     done: bool,
     /// [`Hyper::held_steps`](super::Hyper::held_steps).
     held_steps: f64,
-    /// The last random action, and for how many steps it is still to be held.
-    held: (Vec<f32>, u32),
+    /// The last random action.
+    held: Vec<f32>,
+    /// For how many steps it is still to be held.
+    held_on: u32,
 }
 
 /// The most that happened to an episode's object.
@@ -191,7 +193,8 @@ impl Worker {
             report: EpisodeReport::default(),
             done: false,
             held_steps: agent.hyper().held_steps,
-            held: (vec![0.0; layout.action], 0),
+            held: vec![0.0; layout.action],
+            held_on: 0,
         }
     }
 
@@ -202,7 +205,7 @@ impl Worker {
         self.episode.begin(&self.seen).map_err(|source| CollectError::Replay { env, source })?;
         self.report = EpisodeReport::default();
         self.done = false;
-        self.held.1 = 0;
+        self.held_on = 0;
         Ok(())
     }
 
@@ -230,24 +233,22 @@ impl Worker {
 
     /// Turns the policy's action into the one that is tried.
     fn explore(&mut self, how: Exploration) {
-        let (held, left) = &mut self.held;
-        if *left > 0 {
-            *left -= 1;
-            self.action.copy_from_slice(held);
+        if self.held_on > 0 {
+            self.held_on -= 1;
+            self.action.copy_from_slice(&self.held);
             return;
         }
-        let begin = match how {
+        let epsilon = match how {
             Exploration::Random => 1.0,
-            Exploration::Noisy { epsilon, .. } => {
-                let epsilon = f64::from(epsilon);
-                epsilon / if self.held_steps > 1.0 { epsilon + self.held_steps * (1.0 - epsilon) } else { 1.0 }
-            }
+            Exploration::Noisy { epsilon, .. } => f64::from(epsilon),
         };
-        if self.rng.random_bool(begin) {
+        // As seldom as makes it `epsilon` of all steps.
+        if self.rng.random_bool(epsilon / (epsilon + self.held_steps * (1.0 - epsilon))) {
             self.action.iter_mut().for_each(|a| *a = self.rng.random_range(-1.0..=1.0));
-            held.copy_from_slice(&self.action);
+            self.held.copy_from_slice(&self.action);
+            // A random number that decides nothing is not drawn: a seed keeps its bits.
             while self.held_steps > 1.0 && self.rng.random_bool(1.0 - 1.0 / self.held_steps) {
-                *left += 1;
+                self.held_on += 1;
             }
         } else if let Exploration::Noisy { sigma, .. } = how {
             for a in &mut self.action {
@@ -278,51 +279,30 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{Layout, RewardRule};
     use crate::learn::Hyper;
-
-    /// Nothing happens.
-    struct Nothing;
-
-    impl GoalEnv for Nothing {
-        fn layout(&self) -> Layout {
-            Layout { observation: 1, goal: 1, action: 2 }
-        }
-
-        fn reset(&mut self, _seed: u64, out: &mut GoalObservation) -> Result<(), EnvError> {
-            *out = GoalObservation { observation: vec![0.0], achieved_goal: vec![0.0], desired_goal: vec![0.0] };
-            Ok(())
-        }
-
-        fn step(&mut self, _action: &[f32], _out: &mut GoalObservation, _: &mut Outcome) -> Result<(), EnvError> {
-            Ok(())
-        }
-
-        fn reward_rule(&self) -> RewardRule {
-            RewardRule::Sparse { radius: 0.1 }
-        }
-    }
+    use crate::learn::trainer::tests::halvers;
 
     #[test]
     fn random_actions_are_held_as_long_as_is_asked_for_and_are_no_more_steps_for_it() {
         for held_steps in [1.0, 4.0] {
             let hyper = Hyper { hidden: vec![4], held_steps, ..Hyper::default() };
-            let agent = Agent::new(hyper, Nothing.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
-            let mut worker = Worker::new(0, Box::new(Nothing), &agent, 7);
+            let env = halvers(1).remove(0);
+            let agent = Agent::new(hyper, env.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+            let mut worker = Worker::new(0, env, &agent, 7);
             worker.begin(0).unwrap();
-            let (mut random, mut begun, mut last) = (0.0, 0.0, vec![0.0; 2]);
+            let (mut random, mut begun, mut last) = (0.0, 0.0, vec![0.0]);
             for _ in 0..50_000 {
                 worker.action.fill(0.0);
                 worker.explore(Exploration::Noisy { epsilon: 0.3, sigma: 0.0 });
-                random += f64::from(u8::from(worker.action != [0.0; 2]));
-                begun += f64::from(u8::from(worker.action != [0.0; 2] && worker.action != last));
+                random += f64::from(u8::from(worker.action != [0.0]));
+                begun += f64::from(u8::from(worker.action != [0.0] && worker.action != last));
                 last.copy_from_slice(&worker.action);
             }
             assert!((random / 50_000.0 - 0.3).abs() < 0.02, "{random} steps with held_steps = {held_steps}");
             assert!((random / begun / held_steps - 1.0).abs() < 0.1, "{random} steps of {begun} actions");
-            worker.held.1 = 9;
+            worker.held_on = 9;
             worker.begin(1).unwrap();
-            assert_eq!(worker.held.1, 0, "an action of the episode before");
+            assert_eq!(worker.held_on, 0, "an action of the episode before");
         }
     }
 

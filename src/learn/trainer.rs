@@ -383,7 +383,7 @@ fn observe(agent: &mut Agent, episode: &Trajectory, rng: &mut impl Rng) {
 mod memory;
 mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 mod throw;
 

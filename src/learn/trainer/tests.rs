@@ -65,7 +65,7 @@ impl GoalEnv for Halver {
 }
 
 /// Environments on a line.
-pub(super) fn halvers(count: usize) -> Vec<Box<dyn GoalEnv>> {
+pub(in crate::learn) fn halvers(count: usize) -> Vec<Box<dyn GoalEnv>> {
     (0..count).map(|_| Halver::boxed(Fault::None)).collect()
 }
 
