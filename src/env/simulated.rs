@@ -207,9 +207,9 @@ pub fn control_config(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{GoalEnv, GoalObservation};
-    use crate::task::TaskKind;
+    use crate::env::{GoalEnv, GoalObservation, Outcome};
     use crate::task::observation::symmetry;
+    use crate::task::{TaskKind, distance_m};
 
     /// Pearson's, of columns `i` and `j`.
     fn correlation(rows: &[[f32; 5]], i: usize, j: usize) -> f64 {
@@ -243,6 +243,26 @@ mod tests {
                 // 0.07 is the deviation of what independent draws give.
                 let r = correlation(&rows, i, j);
                 assert!(r.abs() < 0.3, "columns {i} and {j} go together: {r}");
+            }
+        }
+    }
+
+    #[test]
+    fn doing_nothing_moves_nothing_from_an_episode_s_first_look_on() {
+        let twin = SimParams::so101_with(TaskKind::Slide.prop()).unwrap();
+        let drawn = |seed| twin.draw(&sim::Ranges::so101().unwrap(), &mut Pcg64Mcg::seed_from_u64(seed));
+        for arm in [twin.clone(), drawn(1), drawn(2), drawn(3)] {
+            let task = Task::new(TaskKind::Slide, twin.object.rest_height_m());
+            let mut env = simulated(&ArmModel::so101().unwrap(), &twin, &[arm], task, Start::Rebuilt).unwrap();
+            let (mut seen, mut outcome) = (GoalObservation::default(), Outcome::default());
+            env.reset(3, &mut seen).unwrap();
+            let at = |seen: &GoalObservation| std::array::from_fn(|i| f64::from(seen.observation[i]));
+            let first: [f64; 3] = at(&seen);
+            for _ in 0..10 {
+                env.step(&[0.0; 4], &mut seen, &mut outcome).unwrap();
+                let moved_m = distance_m(&first, &at(&seen));
+                // A count of the encoders moves a stretched arm's fingertip by 0.6 mm.
+                assert!(moved_m < 1.5e-3, "the fingertip moved by {moved_m} m");
             }
         }
     }

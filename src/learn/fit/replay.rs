@@ -11,7 +11,7 @@ use sim::{ArmModel, SimParams, World};
 
 /// Length of a physics step, s.
 const STEP_S: f64 = STEP_US as f64 * 1e-6;
-/// Physics steps for the arm to come to rest at the first goals: 0.5 s, as before a recording.
+/// Physics steps for the arm to come to rest at the first goals, which hold it against gravity already: 0.5 s.
 const SETTLE_STEPS: usize = 125;
 /// Lines of the simulator hand on in whole physics steps: half of one late on average, s.
 pub(super) const LINE_S: f64 = STEP_S / 2.0;
