@@ -43,7 +43,7 @@ pub(crate) struct Train {
     /// Stop when an evaluation during training reaches this success rate
     #[arg(long, default_value_t = 1.0)]
     target: f64,
-    /// Hyper-parameters as TOML [default: the task's]
+    /// Hyper-parameters as TOML; what it leaves out stays the task's
     #[arg(long)]
     hyper: Option<PathBuf>,
     /// Learn without hindsight, as plain DDPG: no relabelling, and no preference for episodes that moved something
@@ -230,13 +230,11 @@ impl Train {
     }
 
     fn hyper(&self) -> Result<Hyper> {
-        let mut hyper = match &self.hyper {
-            Some(file) => {
-                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-                Hyper::from_toml(&text).with_context(|| format!("in {}", file.display()))?
-            }
-            None => presets::hyper(self.world.task),
-        };
+        let mut hyper = presets::hyper(self.world.task);
+        if let Some(file) = &self.hyper {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            hyper = hyper.changed(&text).with_context(|| format!("in {}", file.display()))?;
+        }
         if self.no_relabel {
             hyper.relabel.k = 0;
             // The preference alone, without relabelling, takes push to 37 %.

@@ -131,6 +131,26 @@ impl Hyper {
         Ok(hyper)
     }
 
+    /// These hyper-parameters with the values that `changes` has, in the TOML form, checked.
+    ///
+    /// ```
+    /// use hindsight::{learn::presets, task::TaskKind};
+    /// let slide = presets::hyper(Some(TaskKind::Slide));
+    /// let longer = slide.changed("imitate_from = 0.5")?;
+    /// assert_eq!((longer.imitate_from, longer.goal_zoom), (0.5, slide.goal_zoom));
+    /// # Ok::<(), hindsight::learn::HyperError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`HyperError`].
+    pub fn changed(&self, changes: &str) -> Result<Self, HyperError> {
+        // First by itself, so that an error shows the line as it was written.
+        toml::from_str::<Self>(changes)?;
+        let mut table = toml::Table::try_from(self).map_err(<toml::de::Error as serde::de::Error>::custom)?;
+        table.extend(changes.parse::<toml::Table>()?);
+        Self::from_toml(&table.to_string())
+    }
+
     /// Checks every value's range.
     ///
     /// # Errors

@@ -93,10 +93,10 @@ impl Plan {
         if file.seeds.is_empty() || file.env_steps == 0 || file.episodes == 0 {
             bail!("seeds, env-steps and episodes: expected at least one of each");
         }
-        let preset = Table::try_from(presets::hyper(file.task))?;
+        let common = presets::hyper(file.task).changed(&file.hyper.to_string())?;
         let variant = |variant: VariantFile| {
-            let hyper = over(over(preset.clone(), &file.hyper), &variant.hyper);
-            let hyper = Hyper::from_toml(&hyper.to_string()).with_context(|| format!("variant {}", variant.name))?;
+            let changed = common.changed(&variant.hyper.to_string());
+            let hyper = changed.with_context(|| format!("variant {}", variant.name))?;
             Ok(Variant { name: variant.name, goals: variant.goals, reward: variant.reward, hyper })
         };
         let variants = file.variant.into_iter().map(variant).collect::<Result<Vec<_>>>()?;
@@ -124,12 +124,6 @@ impl Plan {
             figures: file.figure,
         })
     }
-}
-
-/// `base` with the values of `changes`.
-fn over(mut base: Table, changes: &Table) -> Table {
-    base.extend(changes.clone());
-    base
 }
 
 fn is_file_name(name: &str) -> bool {
