@@ -154,6 +154,11 @@ fn a_policy_is_trained_resumed_and_judged_in_an_environment_of_gymnasium() {
         hindsight(folder.path(), &[&fixed[..], &budget, more].concat())
     };
     let whole = told(train("whole.onnx", &[]));
+    let card = std::fs::read_to_string(folder.path().join("whole.md")).unwrap();
+    assert!(
+        card.contains("hidden = [16]") && card.contains("twin_critic = true"),
+        "the file's, over the preset's: {card}"
+    );
     assert!(whole["success_rate"].as_f64().unwrap() > whole["floors"]["random"].as_f64().unwrap() + 0.2, "{whole}");
 
     // Killed as soon as there is something to go on from.

@@ -32,8 +32,10 @@ pub const REACHABLE: Region = Region { lower: [0.13, -0.13, -0.05], upper: [0.35
 
 /// Height at which the fingertip passes over the object between episodes, m.
 const CLEAR_HEIGHT_M: f64 = 0.11;
-/// Control ticks for arm and filter to settle at the start pose: 1 s. After half of that the fingertip still rises.
-const SETTLE_TICKS: u32 = 125;
+/// Control ticks for arm and filter to settle at the start pose: 0.5 s.
+const SETTLE_TICKS: u32 = 63;
+/// The same where the arm was powered there: 1 s. It sags before gravity is corrected for, and rises again.
+const RISE_TICKS: u32 = 125;
 /// Control ticks for which the object must lie still before an episode starts in place: 0.4 s.
 const REST_TICKS: u32 = 50;
 /// An object slower than this lies still, m/s; above the tracker's noise.
@@ -229,7 +231,7 @@ impl<A: Arm, C: Clock, T: Tracker, S: Scene> ArmEnv<A, C, T, S> {
         self.control.start().map_err(EnvError::new)?;
         self.target = self.reach().start_tip_m;
         self.jaw_rad = self.task.kind.jaw_start_rad();
-        self.hold(SETTLE_TICKS)
+        self.hold(RISE_TICKS)
     }
 
     /// Brings the arm back without touching the object, and waits until the object lies where it can be pushed.
