@@ -1,18 +1,30 @@
 //! What people and scripts see: progress on stderr while it lasts, text on stdout, one JSON object last.
 
+mod lines;
+
+use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Common;
+use lines::Lines;
 
-/// A bar with rate and time left, on stderr; invisible where that is not a terminal.
+/// How often progress is a line where there is no terminal to draw a bar on.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// A bar with rate and time left, on stderr; where that is not a terminal, a line of it every 30 s.
 #[must_use]
 pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
-    let bar = ProgressBar::new(length);
+    let terminal = std::io::stderr().is_terminal();
+    let (target, what) = match terminal {
+        true => (ProgressDrawTarget::stderr(), "{prefix:14} {wide_bar}"),
+        false => (Lines::target(std::io::stderr(), LINE_EVERY), "{prefix}"),
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
     // The template is a constant: it either parses always or never.
     if let Ok(style) =
-        ProgressStyle::with_template("{prefix:14} {wide_bar} {pos}/{len} {msg} {per_sec:>10} {eta:>5} left")
+        ProgressStyle::with_template(&format!("{what} {{pos}}/{{len}} {{msg}} {{per_sec:>10}} {{eta:>5}} left"))
     {
         bar.set_style(style);
     }
