@@ -41,6 +41,16 @@ fn fitted(episodes: &[Episode], budget: FitBudget) -> Result<Fit, FitError> {
     fit(&model, &twin, &Ranges::so101().unwrap(), &candidates, budget, 3, |_| {})
 }
 
+/// How far replays with `params` leave the object from where it was seen in `episodes`, root mean square.
+fn object_error_m(params: &SimParams, episodes: &[Episode]) -> f64 {
+    let (model, ranges) = (ArmModel::so101().unwrap(), Ranges::so101().unwrap());
+    let budget = FitBudget { object_episodes: episodes.len(), ..FitBudget::default() };
+    let mut candidates = Candidates::new(model.joints.len(), budget);
+    episodes.iter().for_each(|episode| candidates.add(episode));
+    let context = Context { model: &model, nominal: params, ranges: &ranges, budget };
+    object::misfit(&context, params, delay_s(params), &candidates.for_object.recordings()).unwrap().rms()
+}
+
 const SMALL: FitBudget = FitBudget { population: 16, generations: 5, arm_episodes: 2, object_episodes: 2, elites: 4 };
 
 /// Product of gain and voltage of each body joint that the tasks turn.
@@ -50,13 +60,14 @@ fn gains(params: &SimParams) -> Vec<f64> {
 
 #[test]
 fn a_drawn_arm_is_recovered_from_its_own_episodes() {
-    // As users fit, but for fewer episodes: less does not tell the second arm's gains from its frictions, nor the first
-    // one's puck, which then stays the nominal one and is replayed worse by an arm that is right.
-    let budget = FitBudget { object_episodes: 6, elites: SMALL.elites, ..FitBudget::default() };
+    // As users fit, but for fewer episodes: less does not tell the second arm's gains from its frictions.
+    let budget = FitBudget { object_episodes: 4, elites: SMALL.elites, ..FitBudget::default() };
     for seed in [3, 4] {
         let place = tempfile::tempdir().unwrap();
         let arm = drawn(seed);
-        let fit = fitted(&record(&arm, TaskKind::Push, 9, place.path()), budget).unwrap();
+        let episodes = record(&arm, TaskKind::Push, 15, place.path());
+        let (told, others) = episodes.split_at(6);
+        let fit = fitted(told, budget).unwrap();
         for (found, expected) in gains(&fit.best).into_iter().zip(gains(&arm)) {
             assert!((found / expected - 1.0).abs() < 0.1, "arm {seed}: gain {found}, expected {expected}");
         }
@@ -64,7 +75,10 @@ fn a_drawn_arm_is_recovered_from_its_own_episodes() {
         let error_us = latency_us(&fit.best) - latency_us(&arm);
         assert!(error_us.abs() < 5_000.0, "arm {seed}: the latencies' sum is off by {error_us} µs");
         assert!(fit.after.joints_rad < fit.before.joints_rad / 5.0, "{:?} {:?}", fit.before, fit.after);
-        assert!(fit.after.object_m < fit.before.object_m, "{:?} {:?}", fit.before, fit.after);
+        // On other pushes: among the few that were fitted one whose puck goes another way outweighs the rest.
+        let [before_m, after_m] =
+            [&SimParams::so101().unwrap(), &fit.best].map(|params| object_error_m(params, others));
+        assert!(after_m < before_m / 2.0, "arm {seed}: replays of other pushes are off by {before_m}, then {after_m}");
         assert_eq!(fit.elites.len(), SMALL.elites);
         fit.elites.iter().chain([&fit.best]).for_each(|params| params.check().unwrap());
     }
