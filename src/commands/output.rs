@@ -5,7 +5,7 @@ mod lines;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::Common;
 use lines::Lines;
@@ -24,13 +24,21 @@ pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), target);
     // The template is a constant: it either parses always or never.
     if let Ok(style) =
-        ProgressStyle::with_template(&format!("{what} {{pos}}/{{len}} {{msg}} {{per_sec:>10}} {{eta:>5}} left"))
+        ProgressStyle::with_template(&format!("{what} {{pos}}/{{len}} {{msg}} {{rate:>8}} {{eta:>5}} left"))
     {
-        bar.set_style(style);
+        bar.set_style(style.with_key("rate", rate_of));
     }
     bar.set_prefix(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// How much is done in a second, as people read it.
+fn rate_of(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let rate = state.per_sec();
+    let decimals = if rate < 10.0 { 2 } else { 0 };
+    // Text is written to memory, which does not fail.
+    let _ = write!(out, "{rate:.decimals$}/s");
 }
 
 /// Prints text for people, unless a script asked for JSON alone.
