@@ -1,5 +1,7 @@
 //! `hindsight train`: a policy from scratch in the paired simulator, or in anyone else's.
 
+mod log;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,10 +12,11 @@ use hindsight::env::GoalEnv;
 use hindsight::learn::evaluate::{Evaluation, evaluate};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::presets;
-use hindsight::learn::{Actor, Agent, Budget, Hyper, Memo, Progress, Trainer};
+use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
 use hindsight::policy::{RandomPolicy, StillPolicy};
 use serde_json::{Value, json};
 
+use self::log::{GLANCE_EPISODES, Judges, Log};
 use super::output::{self, percent};
 use super::plot::{self, CurvePoint};
 use super::world::{World, WorldArgs};
@@ -23,8 +26,6 @@ use super::{Common, Finish, UsageError};
 const ENVS: usize = 24;
 /// Evaluation seeds are far from the training's.
 const EVALUATION_SEED: u64 = 1 << 40;
-/// Episodes of an evaluation during training.
-const GLANCE_EPISODES: usize = 100;
 
 /// Train a policy from scratch in the paired simulator, or in another one
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub(crate) struct Train {
     /// Stop after so many minutes
     #[arg(long)]
     minutes: Option<f64>,
-    /// Stop when an evaluation during training reaches this success rate
+    /// Stop when an evaluation during training, and another on other episodes, reach this success rate together
     #[arg(long, default_value_t = 1.0)]
     target: f64,
     /// Hyper-parameters as TOML; what it leaves out stays the task's
@@ -68,35 +69,6 @@ struct Trained {
     agent: Agent,
     curve: Vec<CurvePoint>,
     progress: Progress,
-}
-
-/// What is remembered of a training besides the trainer's own state.
-struct Log {
-    settings: Value,
-    curve: Vec<CurvePoint>,
-    /// The agent of the best evaluation, of equals the last.
-    best: Option<Agent>,
-    /// Environment steps at which to evaluate next.
-    next_glance: u64,
-}
-
-impl Log {
-    fn new(settings: Value) -> Self {
-        Self { settings, curve: Vec::new(), best: None, next_glance: 0 }
-    }
-
-    fn add(&mut self, progress: &Progress, success_rate: f64, agent: &Agent) {
-        if self.curve.iter().all(|point| success_rate >= point.success_rate) {
-            self.best = Some(agent.clone());
-        }
-        let (env_steps, elapsed_s) = (progress.env_steps as f64, progress.elapsed.as_secs_f64());
-        self.curve.push(CurvePoint { env_steps, elapsed_s, success_rate });
-    }
-
-    fn memo(&self) -> Memo {
-        let note = json!({ "settings": self.settings, "curve": self.curve, "next_glance": self.next_glance });
-        Memo { note, best: self.best.clone() }
-    }
 }
 
 impl Train {
@@ -158,8 +130,7 @@ impl Train {
             "target": self.target, "hyper": toml::to_string(&hyper)?,
         });
         let bar = output::progress(&format!("train {}", self.world.name()), budget.env_steps.unwrap_or(0));
-        let seeds: Vec<u64> = (0..GLANCE_EPISODES as u64).map(|i| 2 * EVALUATION_SEED + i).collect();
-        let mut judges = world.envs(8)?;
+        let mut judges = Judges(world.envs(8)?);
         let glance_every = budget.env_steps.unwrap_or(0).div_ceil(20).max(1);
         let (mut trainer, mut log) = match self.resume {
             true => self.restore(world.envs(ENVS)?, settings)?,
@@ -178,12 +149,9 @@ impl Train {
             let mut flow = ControlFlow::Continue(());
             if progress.env_steps >= log.next_glance && progress.updates > 0 {
                 log.next_glance = progress.env_steps + glance_every;
-                match evaluate(&mut judges, || Ok(Actor::new(trainer.agent(), 1)), &seeds) {
-                    Ok(glance) => log.add(progress, glance.success_rate(), trainer.agent()),
-                    Err(error) => failure = Some(error),
-                }
-                let reached = log.curve.last().is_some_and(|point| point.success_rate >= self.target);
-                if reached || failure.is_some() {
+                let glance = log.glance(progress, trainer.agent(), &mut judges, self.target);
+                if !matches!(glance, Ok(false)) {
+                    failure = glance.err();
                     flow = ControlFlow::Break(());
                 }
             }
@@ -200,7 +168,7 @@ impl Train {
         })?;
         bar.finish_and_clear();
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(error);
         }
         let agent = log.best.unwrap_or_else(|| trainer.into_agent());
         Ok(Trained { agent, curve: log.curve, progress })
@@ -210,18 +178,15 @@ impl Train {
     fn restore(&self, envs: Vec<Box<dyn GoalEnv>>, settings: Value) -> Result<(Trainer, Log)> {
         let file = self.training_file();
         let (trainer, memo) = Trainer::restore(&file, envs)?;
-        let Memo { mut note, best } = memo;
-        if note["settings"] != settings {
+        if memo.note["settings"] != settings {
             let text = format!(
                 "--resume: {} was made with other settings; expected {}, found {settings}",
                 file.display(),
-                note["settings"]
+                memo.note["settings"]
             );
             return Err(UsageError(text).into());
         }
-        let curve = serde_json::from_value(note["curve"].take()).context("the stored training's curve")?;
-        let next_glance = note["next_glance"].as_u64().unwrap_or(0);
-        Ok((trainer, Log { settings, curve, best, next_glance }))
+        Ok((trainer, Log::restored(memo).context("the stored training's curve")?))
     }
 
     /// Where the running training is stored.
