@@ -11,8 +11,7 @@ use hindsight::env::simulated::{simulated, simulated_many};
 use hindsight::env::{GoalEnv, GoalObservation, Outcome, Start};
 use hindsight::episode::{EpisodeStart, Folder, relabel};
 use hindsight::learn::evaluate::{Comparison, Evaluation, evaluate};
-use hindsight::learn::finetune::{FinetuneConfig, FinetuneProgress, Finetuned, Workplace, finetune};
-use hindsight::learn::fit::FitProgress;
+use hindsight::learn::finetune::{FinetuneConfig, Finetuned, Workplace, finetune};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::{Actor, Agent, Budget, Relabel};
 use hindsight::policy::{NoisyPolicy, Policy, RandomPolicy, StillPolicy};
@@ -22,6 +21,7 @@ use sim::{Ranges, SimParams};
 
 use super::choice::find_agent;
 use super::drive::Plan;
+use super::finetune::Bars;
 use super::output::{self, percent};
 use super::plot::{self, Bar, Path2, Side};
 use super::record::Record;
@@ -180,22 +180,9 @@ impl Demo {
             FinetuneConfig { budget: Budget { env_steps: None, wall: Some(wall) }, ..FinetuneConfig::default() };
         let ranges = Ranges::so101()?;
         let place = Workplace { model: &setup.model, twin: &setup.twin, ranges: &ranges, task: &setup.task };
-        let fitting = output::progress("fit", 0);
-        let practising = output::progress("practise", wall.as_secs());
-        let learned = finetune(place, incumbent, files, &config, common.seed, |progress| match progress {
-            FinetuneProgress::Reading { .. } => {}
-            FinetuneProgress::Fitting(FitProgress { done, total, .. }) => {
-                fitting.set_length(total as u64);
-                fitting.set_position(done as u64);
-            }
-            FinetuneProgress::Practising { progress, validated } => {
-                practising.set_position(progress.elapsed.as_secs());
-                practising.set_message(format!("s  success in the fitted simulator {:.0} %", 100.0 * validated));
-            }
-            FinetuneProgress::Judging => practising.set_message("judging"),
-        })?;
-        fitting.finish_and_clear();
-        practising.finish_and_clear();
+        let mut bars = Bars::new(config.budget);
+        let learned = finetune(place, incumbent, files, &config, common.seed, |progress| bars.show(progress))?;
+        bars.finish();
         let fit = &learned.fit;
         output::say(
             common,

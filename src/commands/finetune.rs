@@ -230,18 +230,18 @@ impl Finetune {
 }
 
 /// A bar for each stage.
-struct Bars {
+pub(super) struct Bars {
     budget: Budget,
     bar: indicatif::ProgressBar,
     practising: bool,
 }
 
 impl Bars {
-    fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self { budget, bar: output::progress("fit", 0), practising: false }
     }
 
-    fn show(&mut self, progress: FinetuneProgress) {
+    pub(super) fn show(&mut self, progress: FinetuneProgress) {
         match progress {
             FinetuneProgress::Reading { done, total } => {
                 self.bar.set_length(total as u64);
@@ -275,7 +275,7 @@ impl Bars {
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
