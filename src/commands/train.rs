@@ -205,6 +205,7 @@ impl Train {
             // The preference alone, without relabelling, takes push to 37 %.
             hyper.moved_weight = 1.0;
             hyper.lifted_share = 0.0;
+            hyper.curriculum_share = 0.0;
         }
         Ok(hyper)
     }

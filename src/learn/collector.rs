@@ -6,6 +6,7 @@
 
 use super::actor::Actor;
 use super::agent::Agent;
+use super::curriculum::{Curriculum, Pursuit, ROAMING_HELD_STEPS};
 use super::replay::{ReplayError, Trajectory};
 use crate::env::{EnvError, GoalEnv, GoalObservation, Outcome};
 use crate::policy::gaussian;
@@ -68,6 +69,8 @@ struct Worker {
     action: Vec<f32>,
     episode: Trajectory,
     report: EpisodeReport,
+    /// Where another goal is pursued than the one that the environment gave.
+    pursuit: Option<Pursuit>,
     done: bool,
     /// [`Hyper::held_steps`](super::Hyper::held_steps).
     held_steps: f64,
@@ -92,7 +95,8 @@ pub(crate) enum Motion {
 /// What came of an episode.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EpisodeReport {
-    pub(crate) success: bool,
+    /// Whether it ended at the goal given; none where another was pursued.
+    pub(crate) success: Option<bool>,
     pub(crate) motion: Motion,
     /// Steps whose applied action was not the one asked for.
     pub(crate) changed: usize,
@@ -143,9 +147,14 @@ impl Collector {
     }
 
     /// Runs one episode in every environment. Episode seeds are `first_seed`, `first_seed + 1`, …
-    pub(crate) fn collect(&mut self, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
+    pub(crate) fn collect(
+        &mut self,
+        how: Exploration,
+        curriculum: Curriculum<'_>,
+        first_seed: u64,
+    ) -> Result<(), CollectError> {
         // The first error in the environments' order, whichever came first in time.
-        let run = |group: &mut Group| group.run(how, first_seed);
+        let run = |group: &mut Group| group.run(how, curriculum, first_seed);
         let results: Vec<_> = self.groups.par_iter_mut().with_max_len(1).map(run).collect();
         results.into_iter().collect()
     }
@@ -157,9 +166,9 @@ impl Collector {
 }
 
 impl Group {
-    fn run(&mut self, how: Exploration, first_seed: u64) -> Result<(), CollectError> {
+    fn run(&mut self, how: Exploration, curriculum: Curriculum<'_>, first_seed: u64) -> Result<(), CollectError> {
         for worker in &mut self.workers {
-            worker.begin(first_seed)?;
+            worker.begin(curriculum, first_seed)?;
         }
         while self.workers.iter().any(|worker| !worker.done) {
             if let Exploration::Noisy { .. } = how {
@@ -191,6 +200,7 @@ impl Worker {
             action: vec![0.0; layout.action],
             episode: Trajectory::new(layout, 50),
             report: EpisodeReport::default(),
+            pursuit: None,
             done: false,
             held_steps: agent.hyper().held_steps,
             held: vec![0.0; layout.action],
@@ -198,10 +208,11 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, first_seed: u64) -> Result<(), CollectError> {
+    fn begin(&mut self, curriculum: Curriculum<'_>, first_seed: u64) -> Result<(), CollectError> {
         let env = self.number;
         let seed = first_seed.wrapping_add(env as u64);
         self.env.reset(seed, &mut self.seen).map_err(|source| CollectError::Env { env, source })?;
+        self.pursuit = curriculum.choose(&mut self.seen, &mut self.rng);
         self.episode.begin(&self.seen).map_err(|source| CollectError::Replay { env, source })?;
         self.report = EpisodeReport::default();
         self.done = false;
@@ -215,12 +226,15 @@ impl Worker {
         self.env
             .step(&self.action, &mut self.seen, &mut self.outcome)
             .map_err(|source| CollectError::Env { env, source })?;
+        if let Some(pursuit) = &mut self.pursuit {
+            pursuit.follow(&mut self.seen, self.env.reward_rule());
+        }
         let applied = &self.outcome.applied;
         self.episode.push(applied, &self.seen).map_err(|source| CollectError::Replay { env, source })?;
         let differs = |(applied, asked): (&f32, &f32)| (applied - asked).abs() > SAME_ACTION;
         self.report.changed += usize::from(applied.iter().zip(&self.action).any(differs));
         self.report.motion = self.report.motion.max(motion(self.episode.frame(0).achieved, &self.seen.achieved_goal));
-        self.report.success = self.outcome.success;
+        self.report.success = self.pursuit.is_none().then_some(self.outcome.success);
         if self.outcome.terminated {
             self.episode.terminate();
         }
@@ -238,16 +252,19 @@ impl Worker {
             self.action.copy_from_slice(&self.held);
             return;
         }
+        let roams = self.pursuit.as_ref().is_some_and(Pursuit::achieved);
+        let held_steps = if roams { self.held_steps.max(ROAMING_HELD_STEPS) } else { self.held_steps };
         let epsilon = match how {
+            _ if roams => 1.0,
             Exploration::Random => 1.0,
             Exploration::Noisy { epsilon, .. } => f64::from(epsilon),
         };
         // As seldom as makes it `epsilon` of all steps.
-        if self.rng.random_bool(epsilon / (epsilon + self.held_steps * (1.0 - epsilon))) {
+        if self.rng.random_bool(epsilon / (epsilon + held_steps * (1.0 - epsilon))) {
             self.action.iter_mut().for_each(|a| *a = self.rng.random_range(-1.0..=1.0));
             self.held.copy_from_slice(&self.action);
             // A random number that decides nothing is not drawn: a seed keeps its bits.
-            while self.held_steps > 1.0 && self.rng.random_bool(1.0 - 1.0 / self.held_steps) {
+            while held_steps > 1.0 && self.rng.random_bool(1.0 - 1.0 / held_steps) {
                 self.held_on += 1;
             }
         } else if let Exploration::Noisy { sigma, .. } = how {
@@ -280,6 +297,7 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::learn::Hyper;
+    use crate::learn::replay::ReplayBuffer;
     use crate::learn::trainer::tests::halvers;
 
     #[test]
@@ -289,7 +307,9 @@ mod tests {
             let env = halvers(1).remove(0);
             let agent = Agent::new(hyper, env.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
             let mut worker = Worker::new(0, env, &agent, 7);
-            worker.begin(0).unwrap();
+            let buffer = ReplayBuffer::new(agent.layout(), 100, 10);
+            let given = Curriculum { share: 0.0, achieved: [&buffer; 2] };
+            worker.begin(given, 0).unwrap();
             let (mut random, mut begun, mut last) = (0.0, 0.0, vec![0.0]);
             for _ in 0..50_000 {
                 worker.action.fill(0.0);
@@ -301,9 +321,35 @@ mod tests {
             assert!((random / 50_000.0 - 0.3).abs() < 0.02, "{random} steps with held_steps = {held_steps}");
             assert!((random / begun / held_steps - 1.0).abs() < 0.1, "{random} steps of {begun} actions");
             worker.held_on = 9;
-            worker.begin(1).unwrap();
+            worker.begin(given, 1).unwrap();
             assert_eq!(worker.held_on, 0, "an action of the episode before");
         }
+    }
+
+    #[test]
+    fn what_has_achieved_another_goal_than_the_one_given_goes_on_at_random() {
+        let env = halvers(1).remove(0);
+        let agent = Agent::new(Hyper::default(), env.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
+        let mut buffer = ReplayBuffer::new(agent.layout(), 100, 10);
+        let seen = |at| GoalObservation { observation: vec![0.0; 2], achieved_goal: vec![at], desired_goal: vec![5.0] };
+        let mut episode = Trajectory::new(agent.layout(), 1);
+        episode.begin(&seen(0.0)).unwrap();
+        episode.push(&[0.5], &seen(0.5)).unwrap();
+        buffer.push(&episode).unwrap();
+        let mut worker = Worker::new(0, env, &agent, 7);
+        worker.begin(Curriculum { share: 0.999, achieved: [&buffer; 2] }, 0).unwrap();
+        assert_eq!(worker.seen.desired_goal, [0.5]);
+        let quiet = Exploration::Noisy { epsilon: 0.0, sigma: 0.0 };
+        for (action, at_random) in [(0.1, false), (0.9, false), (0.0, true), (0.0, true)] {
+            worker.action[0] = action;
+            worker.step(quiet).unwrap();
+            assert_eq!(worker.action[0] != action, at_random, "{action} at {}", worker.seen.achieved_goal[0]);
+            assert_eq!((worker.seen.desired_goal[0], worker.report.success), (0.5, None));
+        }
+        worker.begin(Curriculum { share: 0.0, achieved: [&buffer; 2] }, 0).unwrap();
+        worker.action[0] = 0.1;
+        worker.step(quiet).unwrap();
+        assert_eq!((worker.action[0], worker.report.success), (0.1, Some(false)));
     }
 
     #[test]

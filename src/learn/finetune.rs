@@ -277,6 +277,8 @@ fn hyper(trained: &Hyper, envs: usize) -> Hyper {
         critic_rate: trained.critic_rate.min(1e-3),
         warmup_steps: (4 * envs * EPISODE_STEPS) as u64,
         critic_warmup_updates: 500,
+        // What is wanted is within its reach.
+        curriculum_share: 0.0,
         imitate_from: if trained.imitate_from < 1.0 { 0.0 } else { 1.0 },
         replay_transitions: trained.replay_transitions.min(300_000),
         ..trained.clone()

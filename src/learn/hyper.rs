@@ -63,6 +63,9 @@ pub struct Hyper {
     /// At least this share of a batch is drawn from episodes in which the object was lifted, as soon as there is one;
     /// once they are so many that they would have more, all that moved weigh alike. 0 draws them as what was moved.
     pub lifted_share: f64,
+    /// Share of the episodes in training that pursue, in place of the goal given, the nearest to it of many that were
+    /// achieved before, and explore from there: for goals that nothing leads to at first. 0 pursues what is given.
+    pub curriculum_share: f64,
     /// Steps with uniformly random actions before the first update.
     pub warmup_steps: u64,
     /// Environment steps for each update: fewer learns from fewer steps, more is quicker where steps are cheap.
@@ -95,6 +98,7 @@ impl Default for Hyper {
             replay_transitions: 1_000_000,
             moved_weight: 30.0,
             lifted_share: 0.0,
+            curriculum_share: 0.0,
             warmup_steps: 8_000,
             steps_per_update: 10.0,
             critic_warmup_updates: 0,
@@ -183,6 +187,8 @@ impl Hyper {
         range(transitions, "replay_transitions", &self.replay_transitions, "1000 to 100000000")?;
         range((1.0..=1e6).contains(&self.moved_weight), "moved_weight", &self.moved_weight, "1 to 1000000")?;
         range((0.0..1.0).contains(&self.lifted_share), "lifted_share", &self.lifted_share, "0 <= share < 1")?;
+        let share = self.curriculum_share;
+        range((0.0..1.0).contains(&share), "curriculum_share", &share, "0 <= share < 1")?;
         let ratio = (0.01..=10_000.0).contains(&self.steps_per_update);
         range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
     }

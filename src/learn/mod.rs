@@ -1,6 +1,6 @@
 //! Learning from misses: DDPG with hindsight relabelling.
 //!
-//! In the order that data passes through: episodes are stored whole ([`replay`], [`recorded`]), drawn into a [`batch`] with goals
+//! In the order that data passes through: a goal is chosen (`curriculum`), episodes are stored whole ([`replay`], [`recorded`]), drawn into a [`batch`] with goals
 //! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
 //! ([`ddpg`], over [`network`] and [`adam`]; `foresight` tells luck from what an imitated action was good for). The
 //! [`trainer`] turns the wheel, [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and
@@ -12,6 +12,7 @@ pub mod agent;
 pub mod batch;
 pub mod checkpoint;
 mod collector;
+mod curriculum;
 pub mod ddpg;
 mod descent;
 pub mod evaluate;

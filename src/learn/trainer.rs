@@ -7,6 +7,7 @@
 use super::agent::Agent;
 use super::batch::{Batch, Source};
 use super::collector::{CollectError, Collector, Exploration, Motion};
+use super::curriculum::Curriculum;
 use super::ddpg::UpdateReport;
 use super::features;
 use super::foresight::Foresight;
@@ -54,7 +55,7 @@ pub struct Progress {
     pub steps_per_s: f64,
     /// Updates per second of learning, in this cycle; 0 without updates.
     pub updates_per_s: f64,
-    /// Share of this cycle's episodes that ended at their goal, exploration included.
+    /// Share of this cycle's episodes for the goals given that ended there, exploration included.
     pub success: f64,
     /// Share of this cycle's episodes in which the object moved by more than 5 mm.
     pub contact: f64,
@@ -250,8 +251,10 @@ impl Trainer {
         self.collector.follow(&self.agent);
         let Self { agent, collector, memory, real, rule, symmetry, batch, rng, .. } = self;
         let sources = memory.sources(&agent.hyper, real.as_ref());
+        let [moved, _, lifted] = memory.buffers();
+        let curriculum = Curriculum { share: agent.hyper.curriculum_share, achieved: [moved, lifted] };
         let ((collected, collect_s), (learning, learn_s)) = rayon::join(
-            || timed(|| collector.collect(how, first_seed)),
+            || timed(|| collector.collect(how, curriculum, first_seed)),
             || timed(|| learn(agent, due, batch, &sources, (*rule, *symmetry), rng)),
         );
         let mut progress = Progress { learning: learning?, ..Progress::default() };
@@ -281,7 +284,7 @@ impl Trainer {
 
     /// The collected episodes, into the buffers and into the normaliser; returns their steps.
     fn store(&mut self, progress: &mut Progress) -> Result<usize, TrainError> {
-        let (mut steps, mut merited) = (0, Vec::new());
+        let (mut steps, mut tried, mut merited) = (0, 0.0, Vec::new());
         if let Some(foresight) = &mut self.foresight {
             // An object that was not touched lies where it lay.
             for (episode, _) in self.collector.episodes().filter(|(_, report)| report.motion > Motion::Still) {
@@ -302,12 +305,13 @@ impl Trainer {
             }
             observe(&mut self.agent, episode, &mut self.rng);
             steps += episode.steps();
-            progress.success += f64::from(u8::from(report.success));
+            tried += f64::from(u8::from(report.success.is_some()));
+            progress.success += f64::from(u8::from(report.success == Some(true)));
             progress.contact += f64::from(u8::from(report.motion > Motion::Still));
             progress.intervened += report.changed as f64;
         }
         self.agent.normalizer.refresh();
-        progress.success /= self.envs as f64;
+        progress.success /= f64::max(tried, 1.0);
         progress.contact /= self.envs as f64;
         progress.intervened /= steps as f64;
         self.env_steps += steps as u64;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::env::{EnvError, GoalObservation, Outcome, RewardRule};
 use crate::learn::Agent;
-use crate::learn::replay::{ReplayBuffer, Trajectory};
+use crate::learn::replay::{ReplayBuffer, Trajectory, Transition};
 
 const LAYOUT: Layout = Layout { observation: 2, goal: 1, action: 1 };
 
@@ -164,6 +164,27 @@ fn what_imitates_stores_ends_without_their_luck() {
         let (differ, episodes) = (differ.count(), moved.episodes());
         assert!(episodes > 50 && differ == if imitate_from < 1.0 { episodes } else { 0 }, "{differ} of {episodes}");
     }
+}
+
+#[test]
+fn half_of_the_episodes_pursue_what_was_achieved_before() {
+    let mut trainer = Trainer::new(Hyper { curriculum_share: 0.5, ..hyper() }, halvers(5), 1).unwrap();
+    // Nothing was achieved before the first cycle.
+    assert_eq!(run(&mut trainer, 50).unwrap().episodes, 5);
+    run(&mut trainer, 700).unwrap();
+    let [moved, ..] = trainer.memory.buffers();
+    let episodes: Vec<_> = moved.stored().map(|(episode, _)| episode).collect();
+    let frames = |episode: &Transition| episode.start..episode.start + episode.length;
+    let achieved: Vec<f32> = episodes.iter().flat_map(|e| frames(e).map(|i| moved.frame(i + 1).achieved[0])).collect();
+    let mut pursued = 0;
+    for (number, episode) in episodes.iter().enumerate() {
+        let goal = moved.frame(episode.start).desired[0];
+        assert!(frames(episode).all(|i| moved.frame(i).desired[0] == goal), "one goal an episode");
+        pursued += usize::from(goal != 5.0);
+        assert!(goal == 5.0 || achieved[..10 * number].contains(&goal), "{goal} was achieved before");
+        assert!(number >= 5 || goal == 5.0, "{goal} in the first cycle");
+    }
+    assert!((episodes.len() / 3..episodes.len() * 2 / 3).contains(&pursued), "{pursued} of {}", episodes.len());
 }
 
 #[test]

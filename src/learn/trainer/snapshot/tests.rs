@@ -11,7 +11,13 @@ fn budget(env_steps: u64) -> Budget {
 /// Small enough for episodes to be evicted; with updates left over after a cycle and a warm-up of the critics, so that
 /// no counter is without effect.
 fn small() -> Hyper {
-    Hyper { replay_transitions: 1_000, steps_per_update: 3.7, critic_warmup_updates: 150, ..hyper() }
+    Hyper {
+        replay_transitions: 1_000,
+        steps_per_update: 3.7,
+        critic_warmup_updates: 150,
+        curriculum_share: 0.5,
+        ..hyper()
+    }
 }
 
 /// Trains and stores after `cycles`, as a run does that is killed right after.
