@@ -212,7 +212,7 @@ impl Worker {
         let env = self.number;
         let seed = first_seed.wrapping_add(env as u64);
         self.env.reset(seed, &mut self.seen).map_err(|source| CollectError::Env { env, source })?;
-        self.pursuit = curriculum.choose(&mut self.seen, &mut self.rng);
+        self.pursuit = curriculum.choose(&mut self.seen, self.env.reward_rule(), &mut self.rng);
         self.episode.begin(&self.seen).map_err(|source| CollectError::Replay { env, source })?;
         self.report = EpisodeReport::default();
         self.done = false;

@@ -2,8 +2,8 @@
 //!
 //! A goal far from all that was ever achieved teaches nothing: no action brings it nearer, so that the actor learns not
 //! to move. Pursued instead is the nearest to it of what was achieved before, which lies at the edge of what the actor
-//! can do; noise and practice move that edge, and with it the next such goal. Where all that is wanted was achieved
-//! before, nothing changes. After hindsight goal generation (arXiv 1906.04136), without its matching of a whole batch of
+//! can do; noise and practice move that edge, and with it the next such goal. What was achieved before is pursued
+//! itself. After hindsight goal generation (arXiv 1906.04136), without its matching of a whole batch of
 //! goals to starts.
 //!
 //! Once it is there, an episode goes on with random actions, as in Go-Explore (arXiv 1901.10995): what nobody has done
@@ -34,8 +34,9 @@ pub(crate) struct Curriculum<'a> {
 
 impl Curriculum<'_> {
     /// What to pursue, in as many episodes as is asked for, in place of the goal that was `seen` first: the nearest to it
-    /// of what was achieved. Nothing is drawn where nothing can come of it: a seed keeps its bits.
-    pub(crate) fn choose(&self, seen: &mut GoalObservation, rng: &mut impl Rng) -> Option<Pursuit> {
+    /// of what was achieved, unless that would be a success. Nothing is drawn where nothing can come of it: a seed keeps
+    /// its bits.
+    pub(crate) fn choose(&self, seen: &mut GoalObservation, rule: RewardRule, rng: &mut impl Rng) -> Option<Pursuit> {
         let nothing = self.achieved.iter().all(|buffer| buffer.transitions() == 0);
         if self.share <= 0.0 || nothing || !rng.random_bool(self.share) {
             return None;
@@ -51,7 +52,8 @@ impl Curriculum<'_> {
                 }
             }
         }
-        seen.desired_goal = nearest.1?.to_vec();
+        let nearest = nearest.1.filter(|achieved| rule.compute(achieved, &seen.desired_goal) < 0.0)?;
+        seen.desired_goal = nearest.to_vec();
         Some(Pursuit { goal: seen.desired_goal.clone(), first: seen.achieved_goal.clone(), achieved: false })
     }
 }
@@ -88,6 +90,8 @@ mod tests {
     use rand::SeedableRng;
     use rand_pcg::Pcg64Mcg;
 
+    const RULE: RewardRule = RewardRule::Sparse { radius: 0.1 };
+
     fn seen(at: f32) -> GoalObservation {
         GoalObservation { observation: vec![0.0], achieved_goal: vec![at], desired_goal: vec![9.0] }
     }
@@ -109,7 +113,7 @@ mod tests {
     fn pursued(curriculum: &Curriculum<'_>, wanted: f32, rng: &mut Pcg64Mcg) -> Option<f32> {
         let mut seen = seen(0.0);
         seen.desired_goal[0] = wanted;
-        let pursuit = curriculum.choose(&mut seen, rng);
+        let pursuit = curriculum.choose(&mut seen, RULE, rng);
         assert_eq!(pursuit.as_ref().map_or(wanted, |pursuit| pursuit.goal[0]), seen.desired_goal[0]);
         pursuit.map(|pursuit| pursuit.goal[0])
     }
@@ -123,6 +127,7 @@ mod tests {
         for (wanted, nearest) in [(9.0, 3.0), (2.2, 2.0), (-9.0, -4.0), (0.0, 1.0)] {
             assert_eq!(pursued(&curriculum, wanted, &mut rng), Some(nearest));
         }
+        assert_eq!(pursued(&curriculum, 2.05, &mut rng), None, "2 is as good");
     }
 
     #[test]
@@ -144,7 +149,7 @@ mod tests {
         let mut pursuit = Pursuit { goal: vec![1.0], first: vec![0.95], achieved: false };
         let mut follow = |at: f32| {
             let mut seen = seen(at);
-            pursuit.follow(&mut seen, RewardRule::Sparse { radius: 0.1 });
+            pursuit.follow(&mut seen, RULE);
             assert_eq!(seen.desired_goal, [1.0]);
             pursuit.achieved()
         };

@@ -1,10 +1,11 @@
 //! Learning from misses: DDPG with hindsight relabelling.
 //!
-//! In the order that data passes through: a goal is chosen (`curriculum`), episodes are stored whole ([`replay`], [`recorded`]), drawn into a [`batch`] with goals
-//! substituted ([`hindsight`]), turned into inputs ([`features`], [`normalizer`]), and learned from by the [`agent`]
-//! ([`ddpg`], over [`network`] and [`adam`]; `foresight` tells luck from what an imitated action was good for). The
-//! [`trainer`] turns the wheel, [`evaluate`](mod@evaluate) says what came of it, [`checkpoint`] keeps the agent and
-//! [`onnx`] its policy; [`import`] takes in one from elsewhere. [`mod@fit`] makes the simulator behave as one very arm.
+//! In the order that data passes through: a goal is chosen (`curriculum`), episodes are stored whole ([`replay`],
+//! [`recorded`]), drawn into a [`batch`] with goals substituted ([`hindsight`]), turned into inputs ([`features`],
+//! [`normalizer`]), and learned from by the [`agent`] ([`ddpg`], over [`network`] and [`adam`]; `foresight` tells luck from
+//! what an imitated action was good for). The [`trainer`] turns the wheel, [`evaluate`](mod@evaluate) says what came of it,
+//! [`checkpoint`] keeps the agent and [`onnx`] its policy; [`import`] takes in one from elsewhere. [`mod@fit`] makes the
+//! simulator behave as one very arm.
 
 pub mod actor;
 pub mod adam;

@@ -32,7 +32,9 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
             replay_transitions: 400_000,
             ..pushing
         },
-        Some(TaskKind::PickAndPlace) => Hyper { hidden: vec![128, 128], lifted_share: 0.2, ..pushing },
+        Some(TaskKind::PickAndPlace) => {
+            Hyper { hidden: vec![128, 128], lifted_share: 0.2, curriculum_share: 0.5, ..pushing }
+        }
         // FetchPush stayed at 5 % with 2×128, and its steps cost more than ours.
         None => pushing,
     }
