@@ -227,7 +227,7 @@ impl Worker {
             .step(&self.action, &mut self.seen, &mut self.outcome)
             .map_err(|source| CollectError::Env { env, source })?;
         if let Some(pursuit) = &mut self.pursuit {
-            pursuit.follow(&mut self.seen, self.env.reward_rule());
+            pursuit.follow(self.episode.frame(0).achieved, &mut self.seen, self.env.reward_rule());
         }
         let applied = &self.outcome.applied;
         self.episode.push(applied, &self.seen).map_err(|source| CollectError::Replay { env, source })?;

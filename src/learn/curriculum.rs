@@ -54,7 +54,7 @@ impl Curriculum<'_> {
         }
         let nearest = nearest.1.filter(|achieved| rule.compute(achieved, &seen.desired_goal) < 0.0)?;
         seen.desired_goal = nearest.to_vec();
-        Some(Pursuit { goal: seen.desired_goal.clone(), first: seen.achieved_goal.clone(), achieved: false })
+        Some(Pursuit { goal: seen.desired_goal.clone(), achieved: false })
     }
 }
 
@@ -62,18 +62,16 @@ impl Curriculum<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct Pursuit {
     goal: Vec<f32>,
-    /// What was achieved before anything was done.
-    first: Vec<f32>,
     achieved: bool,
 }
 
 impl Pursuit {
     /// Puts the goal into what was seen, and takes note of whether it is achieved: not by an object that lies where it
-    /// lay.
-    pub(crate) fn follow(&mut self, seen: &mut GoalObservation, rule: RewardRule) {
+    /// lay at `first`.
+    pub(crate) fn follow(&mut self, first: &[f32], seen: &mut GoalObservation, rule: RewardRule) {
         seen.desired_goal.clone_from(&self.goal);
         let there = rule.compute(&seen.achieved_goal, &self.goal) >= 0.0;
-        self.achieved |= there && moved(&self.first, &seen.achieved_goal);
+        self.achieved |= there && moved(first, &seen.achieved_goal);
     }
 
     /// Whether it was achieved in this episode.
@@ -146,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_goal_is_achieved_once_the_object_was_moved_there_and_stays_so() {
-        let mut pursuit = Pursuit { goal: vec![1.0], first: vec![0.95], achieved: false };
+        let mut pursuit = Pursuit { goal: vec![1.0], achieved: false };
         let mut follow = |at: f32| {
             let mut seen = seen(at);
-            pursuit.follow(&mut seen, RULE);
+            pursuit.follow(&[0.95], &mut seen, RULE);
             assert_eq!(seen.desired_goal, [1.0]);
             pursuit.achieved()
         };
