@@ -16,8 +16,8 @@ use super::replay::ReplayBuffer;
 use crate::env::{GoalObservation, RewardRule};
 use rand::{Rng, RngExt};
 
-/// Achieved goals to choose from, of each buffer. What lies at the edge is rare.
-const CANDIDATES: usize = 1_000;
+/// Achieved goals to choose from, of each buffer: few enough that what was thrown somewhere once is seldom among them.
+const CANDIDATES: usize = 30;
 
 /// For how many steps a random action is held, on average, once the goal pursued was achieved. A jaw closes and rises in
 /// several steps.

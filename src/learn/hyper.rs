@@ -63,7 +63,7 @@ pub struct Hyper {
     /// At least this share of a batch is drawn from episodes in which the object was lifted, as soon as there is one;
     /// once they are so many that they would have more, all that moved weigh alike. 0 draws them as what was moved.
     pub lifted_share: f64,
-    /// Share of the episodes in training that pursue, in place of the goal given, the nearest to it of many that were
+    /// Share of the episodes in training that pursue, in place of the goal given, the nearest to it of some that were
     /// achieved before, and explore from there: for goals that nothing leads to at first. 0 pursues what is given.
     pub curriculum_share: f64,
     /// Steps with uniformly random actions before the first update.

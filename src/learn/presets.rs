@@ -9,7 +9,7 @@ pub fn env_steps(task: Option<TaskKind>) -> u64 {
         None => 1_000_000,
         Some(TaskKind::Reach) => 40_000,
         Some(TaskKind::Push) => 700_000,
-        Some(TaskKind::PickAndPlace) => 2_000_000,
+        Some(TaskKind::PickAndPlace) => 1_200_000,
         Some(TaskKind::Slide) => 1_600_000,
     }
 }
