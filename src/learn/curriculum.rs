@@ -1,10 +1,10 @@
 //! Goals to pursue while collecting: stepping stones on the way to what is wanted.
 //!
 //! A goal far from all that was ever achieved teaches nothing: no action brings it nearer, so that the actor learns not
-//! to move. Pursued instead is the nearest to it of what was achieved before, which lies at the edge of what the actor
-//! can do; noise and practice move that edge, and with it the next such goal. What was achieved before is pursued
-//! itself. After hindsight goal generation (arXiv 1906.04136), without its matching of a whole batch of
-//! goals to starts.
+//! to move. Pursued instead is the nearest to it of some that were achieved before, which lies towards the edge of what the
+//! actor can do; noise and practice move that edge, and with it the next such goal. What is as good as one of these is
+//! pursued itself. After hindsight goal generation (arXiv 1906.04136), without its matching of a whole batch of goals to
+//! starts.
 //!
 //! Once it is there, an episode goes on with random actions, as in Go-Explore (arXiv 1901.10995): what nobody has done
 //! yet is nearer to where the object was brought than to where it lay.
@@ -34,8 +34,8 @@ pub(crate) struct Curriculum<'a> {
 
 impl Curriculum<'_> {
     /// What to pursue, in as many episodes as is asked for, in place of the goal that was `seen` first: the nearest to it
-    /// of what was achieved, unless that would be a success. Nothing is drawn where nothing can come of it: a seed keeps
-    /// its bits.
+    /// of `CANDIDATES` a buffer that were achieved, unless that would be a success. Nothing is drawn where nothing can
+    /// come of it: a seed keeps its bits.
     pub(crate) fn choose(&self, seen: &mut GoalObservation, rule: RewardRule, rng: &mut impl Rng) -> Option<Pursuit> {
         let nothing = self.achieved.iter().all(|buffer| buffer.transitions() == 0);
         if self.share <= 0.0 || nothing || !rng.random_bool(self.share) {
