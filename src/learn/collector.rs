@@ -308,7 +308,7 @@ mod tests {
             let agent = Agent::new(hyper, env.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
             let mut worker = Worker::new(0, env, &agent, 7);
             let buffer = ReplayBuffer::new(agent.layout(), 100, 10);
-            let given = Curriculum { share: 0.0, achieved: [&buffer; 2] };
+            let given = Curriculum { share: 0.0, candidates: 30, achieved: [&buffer; 2] };
             worker.begin(given, 0).unwrap();
             let (mut random, mut begun, mut last) = (0.0, 0.0, vec![0.0]);
             for _ in 0..50_000 {
@@ -337,7 +337,7 @@ mod tests {
         episode.push(&[0.5], &seen(0.5)).unwrap();
         buffer.push(&episode).unwrap();
         let mut worker = Worker::new(0, env, &agent, 7);
-        worker.begin(Curriculum { share: 0.999, achieved: [&buffer; 2] }, 0).unwrap();
+        worker.begin(Curriculum { share: 0.999, candidates: 30, achieved: [&buffer; 2] }, 0).unwrap();
         assert_eq!(worker.seen.desired_goal, [0.5]);
         let quiet = Exploration::Noisy { epsilon: 0.0, sigma: 0.0 };
         for (action, at_random) in [(0.1, false), (0.9, false), (0.0, true), (0.0, true)] {
@@ -346,7 +346,7 @@ mod tests {
             assert_eq!(worker.action[0] != action, at_random, "{action} at {}", worker.seen.achieved_goal[0]);
             assert_eq!((worker.seen.desired_goal[0], worker.report.success), (0.5, None));
         }
-        worker.begin(Curriculum { share: 0.0, achieved: [&buffer; 2] }, 0).unwrap();
+        worker.begin(Curriculum { share: 0.0, candidates: 30, achieved: [&buffer; 2] }, 0).unwrap();
         worker.action[0] = 0.1;
         worker.step(quiet).unwrap();
         assert_eq!((worker.action[0], worker.report.success), (0.1, Some(false)));

@@ -16,9 +16,6 @@ use super::replay::ReplayBuffer;
 use crate::env::{GoalObservation, RewardRule};
 use rand::{Rng, RngExt};
 
-/// Achieved goals to choose from, of each buffer: few enough that what was thrown somewhere once is seldom among them.
-const CANDIDATES: usize = 30;
-
 /// For how many steps a random action is held, on average, once the goal pursued was achieved. A jaw closes and rises in
 /// several steps.
 pub(crate) const ROAMING_HELD_STEPS: f64 = 4.0;
@@ -28,13 +25,15 @@ pub(crate) const ROAMING_HELD_STEPS: f64 = 4.0;
 pub(crate) struct Curriculum<'a> {
     /// [`Hyper::curriculum_share`](super::Hyper::curriculum_share).
     pub(crate) share: f64,
+    /// [`Hyper::curriculum_candidates`](super::Hyper::curriculum_candidates).
+    pub(crate) candidates: usize,
     /// Episodes in which the object moved.
     pub(crate) achieved: [&'a ReplayBuffer; 2],
 }
 
 impl Curriculum<'_> {
     /// What to pursue, in as many episodes as is asked for, in place of the goal that was `seen` first: the nearest to it
-    /// of `CANDIDATES` a buffer that were achieved, unless that would be a success. Nothing is drawn where nothing can
+    /// of some that were achieved, unless that would be a success. Nothing is drawn where nothing can
     /// come of it: a seed keeps its bits.
     pub(crate) fn choose(&self, seen: &mut GoalObservation, rule: RewardRule, rng: &mut impl Rng) -> Option<Pursuit> {
         let nothing = self.achieved.iter().all(|buffer| buffer.transitions() == 0);
@@ -43,7 +42,7 @@ impl Curriculum<'_> {
         }
         let mut nearest: (f32, Option<&[f32]>) = (f32::INFINITY, None);
         for buffer in self.achieved {
-            for _ in 0..CANDIDATES {
+            for _ in 0..self.candidates {
                 let Some(transition) = buffer.draw(rng) else { break };
                 let achieved = buffer.frame(transition.start + transition.step + 1).achieved;
                 let distance = distance(achieved, &seen.desired_goal);
@@ -119,25 +118,28 @@ mod tests {
     #[test]
     fn the_nearest_that_was_achieved_is_pursued_in_place_of_what_is_wanted() {
         let (moved, lifted) = (buffer(&[1.0, 3.0, 2.0]), buffer(&[-4.0]));
-        let curriculum = Curriculum { share: 0.999, achieved: [&moved, &lifted] };
+        let curriculum = Curriculum { share: 0.999, candidates: 30, achieved: [&moved, &lifted] };
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         // 0 was there before anything was done.
         for (wanted, nearest) in [(9.0, 3.0), (2.2, 2.0), (-9.0, -4.0), (0.0, 1.0)] {
             assert_eq!(pursued(&curriculum, wanted, &mut rng), Some(nearest));
         }
         assert_eq!(pursued(&curriculum, 2.05, &mut rng), None, "2 is as good");
+        let any = Curriculum { candidates: 1, achieved: [&moved, &buffer(&[])], ..curriculum };
+        let farthest = (0..100).filter_map(|_| pursued(&any, 9.0, &mut rng)).reduce(f32::min);
+        assert_eq!(farthest, Some(1.0), "the nearest of one is any");
     }
 
     #[test]
     fn as_many_are_replaced_as_is_asked_for_and_none_where_nothing_was_achieved() {
         let (moved, empty) = (buffer(&[1.0]), buffer(&[]));
         let mut rng = Pcg64Mcg::seed_from_u64(1);
-        let curriculum = Curriculum { share: 0.25, achieved: [&moved, &empty] };
+        let curriculum = Curriculum { share: 0.25, candidates: 30, achieved: [&moved, &empty] };
         let replaced = (0..2_000).filter(|_| pursued(&curriculum, 9.0, &mut rng).is_some()).count();
         assert!((400..600).contains(&replaced), "{replaced} of 2,000");
         let before = rng.clone();
         for (share, buffer) in [(0.5, &empty), (0.0, &moved)] {
-            assert_eq!(pursued(&Curriculum { share, achieved: [buffer, &empty] }, 9.0, &mut rng), None);
+            assert_eq!(pursued(&Curriculum { share, candidates: 30, achieved: [buffer, &empty] }, 9.0, &mut rng), None);
         }
         assert_eq!(rng, before, "drawn for nothing");
     }

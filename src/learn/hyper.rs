@@ -66,6 +66,9 @@ pub struct Hyper {
     /// Share of the episodes in training that pursue, in place of the goal given, the nearest to it of some that were
     /// achieved before, and explore from there: for goals that nothing leads to at first. 0 pursues what is given.
     pub curriculum_share: f64,
+    /// Achieved goals that such a nearest one is the nearest of, from each of the buffers (what moved, what was lifted).
+    /// Many reach further out, to what was thrown somewhere once as well; few keep to what is often achieved.
+    pub curriculum_candidates: usize,
     /// Steps with uniformly random actions before the first update.
     pub warmup_steps: u64,
     /// Environment steps for each update: fewer learns from fewer steps, more is quicker where steps are cheap.
@@ -99,6 +102,7 @@ impl Default for Hyper {
             moved_weight: 30.0,
             lifted_share: 0.0,
             curriculum_share: 0.0,
+            curriculum_candidates: 30,
             warmup_steps: 8_000,
             steps_per_update: 10.0,
             critic_warmup_updates: 0,
@@ -189,6 +193,8 @@ impl Hyper {
         range((0.0..1.0).contains(&self.lifted_share), "lifted_share", &self.lifted_share, "0 <= share < 1")?;
         let share = self.curriculum_share;
         range((0.0..1.0).contains(&share), "curriculum_share", &share, "0 <= share < 1")?;
+        let candidates = self.curriculum_candidates;
+        range((1..=100_000).contains(&candidates), "curriculum_candidates", &candidates, "1 to 100000")?;
         let ratio = (0.01..=10_000.0).contains(&self.steps_per_update);
         range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
     }

@@ -252,7 +252,8 @@ impl Trainer {
         let Self { agent, collector, memory, real, rule, symmetry, batch, rng, .. } = self;
         let sources = memory.sources(&agent.hyper, real.as_ref());
         let [moved, _, lifted] = memory.buffers();
-        let curriculum = Curriculum { share: agent.hyper.curriculum_share, achieved: [moved, lifted] };
+        let (share, candidates) = (agent.hyper.curriculum_share, agent.hyper.curriculum_candidates);
+        let curriculum = Curriculum { share, candidates, achieved: [moved, lifted] };
         let ((collected, collect_s), (learning, learn_s)) = rayon::join(
             || timed(|| collector.collect(how, curriculum, first_seed)),
             || timed(|| learn(agent, due, batch, &sources, (*rule, *symmetry), rng)),
