@@ -69,7 +69,7 @@ struct Worker {
     action: Vec<f32>,
     episode: Trajectory,
     report: EpisodeReport,
-    /// Where another goal is pursued than the one that the environment gave.
+    /// Where an episode is one of the curriculum's.
     pursuit: Option<Pursuit>,
     done: bool,
     /// [`Hyper::held_steps`](super::Hyper::held_steps).
@@ -95,7 +95,7 @@ pub(crate) enum Motion {
 /// What came of an episode.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EpisodeReport {
-    /// Whether it ended at the goal given; none where another was pursued.
+    /// Whether it ended at the goal given; none where it was one of the curriculum's.
     pub(crate) success: Option<bool>,
     pub(crate) motion: Motion,
     /// Steps whose applied action was not the one asked for.
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_achieved_another_goal_than_the_one_given_goes_on_at_random() {
+    fn what_has_achieved_what_it_pursued_goes_on_at_random() {
         let env = halvers(1).remove(0);
         let agent = Agent::new(Hyper::default(), env.layout(), &mut Pcg64Mcg::seed_from_u64(1)).unwrap();
         let mut buffer = ReplayBuffer::new(agent.layout(), 100, 10);

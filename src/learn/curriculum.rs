@@ -32,9 +32,9 @@ pub(crate) struct Curriculum<'a> {
 }
 
 impl Curriculum<'_> {
-    /// What to pursue, in as many episodes as is asked for, in place of the goal that was `seen` first: the nearest to it
-    /// of some that were achieved, unless that would be a success. Nothing is drawn where nothing can
-    /// come of it: a seed keeps its bits.
+    /// What to pursue, and to explore from, in as many episodes as is asked for: in place of the goal that was `seen`
+    /// first the nearest to it of some that were achieved, unless that would be a success there. Nothing is drawn where
+    /// nothing can come of it: a seed keeps its bits.
     pub(crate) fn choose(&self, seen: &mut GoalObservation, rule: RewardRule, rng: &mut impl Rng) -> Option<Pursuit> {
         let nothing = self.achieved.iter().all(|buffer| buffer.transitions() == 0);
         if self.share <= 0.0 || nothing || !rng.random_bool(self.share) {
@@ -51,13 +51,15 @@ impl Curriculum<'_> {
                 }
             }
         }
-        let nearest = nearest.1.filter(|achieved| rule.compute(achieved, &seen.desired_goal) < 0.0)?;
-        seen.desired_goal = nearest.to_vec();
+        let nearest = nearest.1?;
+        if rule.compute(nearest, &seen.desired_goal) < 0.0 {
+            seen.desired_goal = nearest.to_vec();
+        }
         Some(Pursuit { goal: seen.desired_goal.clone(), achieved: false })
     }
 }
 
-/// An episode's goal in place of the one that its environment gave.
+/// An episode's goal, which is explored from once it was achieved.
 #[derive(Debug, Clone)]
 pub(crate) struct Pursuit {
     goal: Vec<f32>,
@@ -124,7 +126,7 @@ mod tests {
         for (wanted, nearest) in [(9.0, 3.0), (2.2, 2.0), (-9.0, -4.0), (0.0, 1.0)] {
             assert_eq!(pursued(&curriculum, wanted, &mut rng), Some(nearest));
         }
-        assert_eq!(pursued(&curriculum, 2.05, &mut rng), None, "2 is as good");
+        assert_eq!(pursued(&curriculum, 2.05, &mut rng), Some(2.05), "2 is as good");
         let any = Curriculum { candidates: 1, achieved: [&moved, &buffer(&[])], ..curriculum };
         let farthest = (0..100).filter_map(|_| pursued(&any, 9.0, &mut rng)).reduce(f32::min);
         assert_eq!(farthest, Some(1.0), "the nearest of one is any");

@@ -64,10 +64,11 @@ pub struct Hyper {
     /// once they are so many that they would have more, all that moved weigh alike. 0 draws them as what was moved.
     pub lifted_share: f64,
     /// Share of the episodes in training that pursue, in place of the goal given, the nearest to it of some that were
-    /// achieved before, and explore from there: for goals that nothing leads to at first. 0 pursues what is given.
+    /// achieved before (or the goal given, where that would be a success), and explore from there: for goals that
+    /// nothing leads to at first. 0 pursues what is given.
     pub curriculum_share: f64,
-    /// Achieved goals that such a nearest one is the nearest of, from each of the buffers (what moved, what was lifted).
-    /// Many reach further out, to what was thrown somewhere once as well; few keep to what is often achieved.
+    /// Achieved goals that such a nearest one is the nearest of, from each of the buffers (what moved, what was lifted):
+    /// many reach further out, to what was thrown somewhere once as well; few keep to what is often achieved.
     pub curriculum_candidates: usize,
     /// Steps with uniformly random actions before the first update.
     pub warmup_steps: u64,
@@ -102,7 +103,7 @@ impl Default for Hyper {
             moved_weight: 30.0,
             lifted_share: 0.0,
             curriculum_share: 0.0,
-            curriculum_candidates: 30,
+            curriculum_candidates: 1_000,
             warmup_steps: 8_000,
             steps_per_update: 10.0,
             critic_warmup_updates: 0,
