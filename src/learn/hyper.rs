@@ -216,9 +216,15 @@ mod tests {
     #[test]
     fn a_misspelt_name_and_a_value_out_of_range_are_refused() {
         assert!(matches!(Hyper::from_toml("gama = 0.9"), Err(HyperError::Toml(_))));
-        for text in
-            ["gamma = 1.0", "batch = 130", "tau = nan", "hidden = []", "steps_per_update = 0.0", "lifted_share = 1.0"]
-        {
+        for text in [
+            "gamma = 1.0",
+            "batch = 130",
+            "tau = nan",
+            "hidden = []",
+            "steps_per_update = 0.0",
+            "lifted_share = 1.0",
+            "curriculum_candidates = 0",
+        ] {
             assert!(matches!(Hyper::from_toml(text), Err(HyperError::Range { .. })), "{text}");
         }
     }
