@@ -133,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_replaced_as_is_asked_for_and_none_where_nothing_was_achieved() {
+    fn as_many_pursue_as_is_asked_for_and_none_where_nothing_was_achieved() {
         let (moved, empty) = (buffer(&[1.0]), buffer(&[]));
         let mut rng = Pcg64Mcg::seed_from_u64(1);
         let curriculum = Curriculum { share: 0.25, candidates: 30, achieved: [&moved, &empty] };
-        let replaced = (0..2_000).filter(|_| pursued(&curriculum, 9.0, &mut rng).is_some()).count();
-        assert!((400..600).contains(&replaced), "{replaced} of 2,000");
+        let pursue = (0..2_000).filter(|_| pursued(&curriculum, 9.0, &mut rng).is_some()).count();
+        assert!((400..600).contains(&pursue), "{pursue} of 2,000");
         let before = rng.clone();
         for (share, buffer) in [(0.5, &empty), (0.0, &moved)] {
             assert_eq!(pursued(&Curriculum { share, candidates: 30, achieved: [buffer, &empty] }, 9.0, &mut rng), None);
