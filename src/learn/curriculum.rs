@@ -108,7 +108,7 @@ mod tests {
         buffer
     }
 
-    /// What is pursued where `wanted` is, if it is something else.
+    /// What is pursued where `wanted` is, if the episode is one of the curriculum's.
     fn pursued(curriculum: &Curriculum<'_>, wanted: f32, rng: &mut Pcg64Mcg) -> Option<f32> {
         let mut seen = seen(0.0);
         seen.desired_goal[0] = wanted;
