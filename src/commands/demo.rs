@@ -29,8 +29,8 @@ use super::rig::{ArmName, RigArgs, Setup};
 use super::rollout;
 use super::{Common, Finish};
 
-/// Evaluation episodes have seeds of their own.
-const EVALUATION_SEED: u64 = 3 << 40;
+/// First seed of the episodes on the arm; those in which fine-tuning chooses and compares are others.
+const EVALUATION_SEED: u64 = 7 << 40;
 /// Episodes whose paths are drawn.
 const DRAWN: usize = 24;
 /// Environments that evaluate in parallel.
@@ -45,7 +45,8 @@ pub(super) struct Demo {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Draws the arm that differs from its twin
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    // Of the arms 1 to 12 the one on which the policy of this program misses most: 77 of 200 goals.
+    #[arg(long, value_name = "SEED", default_value_t = 11)]
     differ: u64,
     /// Episodes to record on the arm
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=10_000))]
@@ -129,9 +130,10 @@ impl Demo {
         )?;
 
         let verdict = match (learned.accepted, comparison.candidate_is_better()) {
-            (false, _) => {
-                "the incumbent stays: the candidate is not better beyond chance in the fitted simulator".into()
-            }
+            (false, _) => format!(
+                "the incumbent stays: in the fitted simulator the candidate won {} episodes and lost {}, p = {:.1e}",
+                learned.comparison.won, learned.comparison.lost, learned.comparison.p_value
+            ),
             (true, better) => format!(
                 "{}: {} episodes won, {} lost on the same seeds, p = {:.1e}",
                 if better { "better beyond chance" } else { "not better beyond chance on the arm" },

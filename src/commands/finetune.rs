@@ -233,12 +233,21 @@ impl Finetune {
 pub(super) struct Bars {
     budget: Budget,
     bar: indicatif::ProgressBar,
-    practising: bool,
+    stage: &'static str,
 }
 
 impl Bars {
     pub(super) fn new(budget: Budget) -> Self {
-        Self { budget, bar: output::progress("fit", 0), practising: false }
+        Self { budget, bar: output::progress("fit", 0), stage: "fit" }
+    }
+
+    /// A bar of its own for a stage that begins.
+    fn begin(&mut self, stage: &'static str, length: u64) {
+        if self.stage != stage {
+            self.stage = stage;
+            self.bar.finish_and_clear();
+            self.bar = output::progress(stage, length);
+        }
     }
 
     pub(super) fn show(&mut self, progress: FinetuneProgress) {
@@ -255,11 +264,7 @@ impl Bars {
             }
             FinetuneProgress::Practising { progress, validated } => {
                 let seconds = self.budget.wall.map_or(0, |wall| wall.as_secs());
-                if !self.practising {
-                    self.practising = true;
-                    self.bar.finish_and_clear();
-                    self.bar = output::progress("practise", self.budget.env_steps.unwrap_or(seconds));
-                }
+                self.begin("practise", self.budget.env_steps.unwrap_or(seconds));
                 let (position, unit) = match self.budget.env_steps {
                     Some(_) => (progress.env_steps, "steps"),
                     None => (progress.elapsed.as_secs().min(seconds), "s"),
@@ -271,7 +276,11 @@ impl Bars {
                     progress.updates_per_s,
                 ));
             }
-            FinetuneProgress::Judging => self.bar.set_message("comparing"),
+            FinetuneProgress::Judging { done, total } => {
+                self.begin("compare", total);
+                self.bar.set_position(done);
+                self.bar.set_message("episodes of both policies");
+            }
         }
     }
 

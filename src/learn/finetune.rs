@@ -27,6 +27,8 @@ const GATE_SEED: u64 = 3 << 40;
 const VALIDATION_SEED: u64 = 5 << 40;
 /// Environments that evaluate in parallel.
 const JUDGES: usize = 8;
+/// Episodes between two reports of how far a comparison has come.
+const JUDGED_AT_ONCE: usize = 40;
 
 /// How far the candidate's weights follow the actor's in each cycle: the mean of about ten cycles. An actor that goes on
 /// learning wavers from one update to the next by more than it gains; the mean of its weights does not (Polyak 1992).
@@ -48,7 +50,7 @@ pub struct FinetuneConfig {
     pub validations: u32,
     /// Episodes of a validation. Default 100.
     pub validation_episodes: u64,
-    /// Episodes of the gate, for each of the two. Default 200.
+    /// Episodes of the gate, for each of the two. Default 400: of 200 a gain from 92 to 96 % was not told from chance.
     pub gate_episodes: u64,
 }
 
@@ -61,7 +63,7 @@ impl Default for FinetuneConfig {
             envs: 24,
             validations: 8,
             validation_episodes: 100,
-            gate_episodes: 200,
+            gate_episodes: 400,
         }
     }
 }
@@ -99,7 +101,12 @@ pub enum FinetuneProgress {
         validated: f64,
     },
     /// Candidate and incumbent are being compared.
-    Judging,
+    Judging {
+        /// Episodes done, of both.
+        done: u64,
+        /// All of them.
+        total: u64,
+    },
 }
 
 /// What came of a fine-tuning.
@@ -194,9 +201,18 @@ pub fn finetune(
     let mut trainer = trainer.with_real_episodes(real, config.real_share)?;
     let (candidate, progress) = practise(&mut trainer, incumbent, &mut judges, config, &mut on_progress)?;
 
-    on_progress(FinetuneProgress::Judging);
-    let before = judge(&mut judges, incumbent, GATE_SEED, config.gate_episodes)?;
-    let after = judge(&mut judges, &candidate, GATE_SEED, config.gate_episodes)?;
+    let mut judged = 0;
+    let mut at_the_gate = |agent: &Agent| {
+        let mut evaluation = Evaluation { episodes: Vec::new() };
+        for first in (0..config.gate_episodes).step_by(JUDGED_AT_ONCE) {
+            let count = (config.gate_episodes - first).min(JUDGED_AT_ONCE as u64);
+            on_progress(FinetuneProgress::Judging { done: judged, total: 2 * config.gate_episodes });
+            evaluation.episodes.extend(judge(&mut judges, agent, GATE_SEED + first, count)?.episodes);
+            judged += count;
+        }
+        Ok::<_, EvaluateError>(evaluation)
+    };
+    let (before, after) = (at_the_gate(incumbent)?, at_the_gate(&candidate)?);
     let comparison = Comparison::new(&after, &before)?;
     let accepted = comparison.candidate_is_better();
     let (real_episodes, real_steps, skipped) = trainer
