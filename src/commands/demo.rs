@@ -45,8 +45,8 @@ pub(super) struct Demo {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Draws the arm that differs from its twin
-    // Of the arms 1 to 12 the one on which the policy of this program misses most: 77 of 200 goals.
-    #[arg(long, value_name = "SEED", default_value_t = 11)]
+    // Of the arms 1 to 12 there are two on which the policy of this program misses more than 15 %: 7 and 11 (`docs/results.md`).
+    #[arg(long, value_name = "SEED", default_value_t = 7)]
     differ: u64,
     /// Episodes to record on the arm
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=10_000))]
