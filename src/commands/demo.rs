@@ -10,7 +10,7 @@ use clap::Args;
 use hindsight::env::simulated::{simulated, simulated_many};
 use hindsight::env::{GoalEnv, GoalObservation, Outcome, Start};
 use hindsight::episode::{EpisodeStart, Folder, relabel};
-use hindsight::learn::evaluate::{Comparison, Evaluation, evaluate};
+use hindsight::learn::evaluate::{Comparison, Evaluation, evaluate_watched};
 use hindsight::learn::finetune::{FinetuneConfig, Finetuned, Workplace, finetune};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::{Actor, Agent, Budget, Relabel};
@@ -276,13 +276,9 @@ impl Stage<'_> {
         let bar = output::progress(label, seeds.len() as u64);
         let Setup { model, twin, drawn, task } = self.setup;
         let mut envs = simulated_many(model, twin, std::slice::from_ref(drawn), task, ENVS)?;
-        let mut episodes = Vec::with_capacity(seeds.len());
-        for part in seeds.chunks(20) {
-            episodes.extend(evaluate(&mut envs, || Ok(policy()), part)?.episodes);
-            bar.inc(part.len() as u64);
-        }
+        let evaluation = evaluate_watched(&mut envs, || Ok(policy()), seeds, || bar.inc(1))?;
         bar.finish_and_clear();
-        Ok(Evaluation { episodes })
+        Ok(evaluation)
     }
 
     /// Where the object went in the episodes of the first seeds.

@@ -5,12 +5,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use indicatif::HumanCount;
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 const BLUE: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const ORANGE: RGBColor = RGBColor(0xe6, 0x7e, 0x22);
 const GREY: RGBColor = RGBColor(0x88, 0x88, 0x88);
+
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// A success rate with its 95 % interval.
 #[derive(Debug, Clone)]
@@ -88,8 +91,9 @@ fn draw_bars(area: &DrawingArea<SVGBackend<'_>, Shift>, bars: &[Bar]) -> Result<
             Rectangle::new([(x - 0.3, 0.0), (x + 0.3, bar.rate)], color.mix(0.8).filled()),
             Rectangle::new([(x - 0.01, bar.interval[0]), (x + 0.01, bar.interval[1])], BLACK.filled()),
         ])?;
-        let text = format!("{:.1} %", 100.0 * bar.rate);
-        chart.draw_series([Text::new(text, (x - 0.28, (bar.rate - 0.06).max(0.05)), ("sans-serif", 15))])?;
+        // Above what is drawn, or below where the picture ends.
+        let y = if bar.interval[1] < 0.9 { bar.interval[1] + 0.05 } else { bar.interval[0] - 0.03 };
+        chart.draw_series([Text::new(format!("{:.1} %", 100.0 * bar.rate), (x - 0.28, y), ("sans-serif", 15))])?;
     }
     Ok(())
 }
@@ -175,6 +179,27 @@ pub(crate) struct CurvePoint {
     pub success_rate: f64,
 }
 
+/// Axes for success over up to `end` environment steps.
+fn over_steps<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, title: &str, end: f64, what: &str) -> Result<Chart<'a>> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(12)
+        // Half of the last number.
+        .margin_right(32)
+        .x_label_area_size(36)
+        .y_label_area_size(48)
+        .build_cartesian_2d(0.0..end, 0.0..1.0)?;
+    chart
+        .configure_mesh()
+        .x_desc("environment steps")
+        .x_label_formatter(&|&steps| HumanCount(steps as u64).to_string())
+        .y_desc(what)
+        .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    Ok(chart)
+}
+
 /// Draws success over environment steps.
 ///
 /// # Errors
@@ -184,21 +209,7 @@ pub(crate) fn learning_curve(file: &Path, title: &str, points: &[CurvePoint]) ->
     let draw = || -> Result<()> {
         root.fill(&WHITE)?;
         let end = points.iter().map(|point| point.env_steps).fold(1.0, f64::max);
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 16))
-            .margin(12)
-            // Half of the last number.
-            .margin_right(32)
-            .x_label_area_size(36)
-            .y_label_area_size(48)
-            .build_cartesian_2d(0.0..end, 0.0..1.0)?;
-        chart
-            .configure_mesh()
-            .x_desc("environment steps")
-            .x_label_formatter(&|&steps| HumanCount(steps as u64).to_string())
-            .y_desc("success at the last step")
-            .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
-            .draw()?;
+        let mut chart = over_steps(&root, title, end, "success at the last step")?;
         let line = points.iter().map(|point| (point.env_steps, point.success_rate));
         chart.draw_series(LineSeries::new(line, BLUE.stroke_width(2)).point_size(3))?;
         root.present()?;
@@ -224,22 +235,7 @@ pub(crate) fn bands(file: &Path, title: &str, bands: &[Band]) -> Result<()> {
     let draw = || -> Result<()> {
         root.fill(&WHITE)?;
         let end = bands.iter().flat_map(|band| &band.points).map(|point| point.0).fold(1.0, f64::max);
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, ("sans-serif", 16))
-            .margin(12)
-            // Half of the last number.
-            .margin_right(32)
-            .x_label_area_size(36)
-            .y_label_area_size(48)
-            .build_cartesian_2d(0.0..end, 0.0..1.0)?;
-        chart
-            .configure_mesh()
-            .x_desc("environment steps")
-            .x_label_formatter(&|&steps| HumanCount(steps as u64).to_string())
-            .y_desc("success at the last step: median and range of seeds")
-            .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
-            .light_line_style(TRANSPARENT)
-            .draw()?;
+        let mut chart = over_steps(&root, title, end, "success at the last step: median and range of seeds")?;
         for (index, band) in bands.iter().enumerate() {
             let color = Palette99::pick(index).to_rgba();
             let low = band.points.iter().map(|(x, [low, _, _])| (*x, *low));

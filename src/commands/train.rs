@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use hindsight::env::GoalEnv;
-use hindsight::learn::evaluate::{Evaluation, evaluate};
+use hindsight::learn::evaluate::{Evaluation, evaluate_watched};
 use hindsight::learn::onnx::PolicyCard;
 use hindsight::learn::presets;
 use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
@@ -84,9 +84,12 @@ impl Train {
         let trained = self.train(hyper, &world, common)?;
         let seeds: Vec<u64> = (0..self.episodes).map(|i| EVALUATION_SEED + i).collect();
         let mut judges = world.envs(8)?;
-        let learned = evaluate(&mut judges, || Ok(Actor::new(&trained.agent, 1)), &seeds)?;
-        let still = evaluate(&mut judges, || Ok(StillPolicy), &seeds)?;
-        let random = evaluate(&mut judges, || Ok(RandomPolicy::new(common.seed)), &seeds)?;
+        let bar = output::progress("evaluate", 3 * self.episodes);
+        let judged = || bar.inc(1);
+        let learned = evaluate_watched(&mut judges, || Ok(Actor::new(&trained.agent, 1)), &seeds, judged)?;
+        let still = evaluate_watched(&mut judges, || Ok(StillPolicy), &seeds, judged)?;
+        let random = evaluate_watched(&mut judges, || Ok(RandomPolicy::new(common.seed)), &seeds, judged)?;
+        bar.finish_and_clear();
         self.write(&trained, &learned, [&still, &random], common)?;
         if let Err(error) = std::fs::remove_file(self.training_file())
             && error.kind() != std::io::ErrorKind::NotFound

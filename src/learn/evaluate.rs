@@ -81,6 +81,19 @@ pub fn evaluate<P: Policy>(
     policy: impl Fn() -> Result<P, PolicyError>,
     seeds: &[u64],
 ) -> Result<Evaluation, EvaluateError> {
+    evaluate_watched(envs, policy, seeds, || ())
+}
+
+/// [`evaluate`], with `on_episode` called after each episode, by the thread that ran it: for a bar of progress.
+///
+/// # Errors
+/// See [`EvaluateError`].
+pub fn evaluate_watched<P: Policy>(
+    envs: &mut [Box<dyn GoalEnv>],
+    policy: impl Fn() -> Result<P, PolicyError>,
+    seeds: &[u64],
+    on_episode: impl Fn() + Sync,
+) -> Result<Evaluation, EvaluateError> {
     if envs.is_empty() || seeds.is_empty() {
         return Err(EvaluateError::Nothing { envs: envs.len(), seeds: seeds.len() });
     }
@@ -90,7 +103,8 @@ pub fn evaluate<P: Policy>(
         pairs.push((env, policy()?));
     }
     let run = |(first, (env, policy)): (usize, &mut (&mut Box<dyn GoalEnv>, P))| {
-        seeds.iter().skip(first).step_by(stride).map(|&seed| episode(env.as_mut(), policy, seed)).collect()
+        let own = seeds.iter().skip(first).step_by(stride);
+        own.map(|&seed| episode(env.as_mut(), policy, seed).inspect(|_| on_episode())).collect()
     };
     let columns: Vec<Result<Vec<EpisodeResult>, EvaluateError>> =
         pairs.par_iter_mut().enumerate().with_max_len(1).map(run).collect();
@@ -229,6 +243,10 @@ fn binomial_tail(k: usize, n: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::simulated::simulated_many;
+    use crate::policy::StillPolicy;
+    use crate::task::{Task, TaskKind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn wilson_agrees_with_published_values() {
@@ -253,6 +271,20 @@ mod tests {
             interventions: 0,
         };
         Evaluation { episodes: successes.iter().enumerate().map(episode).collect() }
+    }
+
+    #[test]
+    fn every_episode_is_told_of_once_and_changes_nothing() {
+        let (model, arm) = (sim::ArmModel::so101().unwrap(), sim::SimParams::so101().unwrap());
+        let task = Task::new(TaskKind::Reach, arm.object.rest_height_m());
+        let mut envs = simulated_many(&model, &arm, std::slice::from_ref(&arm), &task, 3).unwrap();
+        let (told, seeds) = (AtomicUsize::new(0), [4, 5, 6, 7]);
+        let count = || {
+            told.fetch_add(1, Ordering::Relaxed);
+        };
+        let watched = evaluate_watched(&mut envs, || Ok(StillPolicy), &seeds, count).unwrap();
+        assert_eq!((told.into_inner(), watched.episodes.len()), (4, 4));
+        assert_eq!(watched, evaluate(&mut envs, || Ok(StillPolicy), &seeds).unwrap());
     }
 
     #[test]
