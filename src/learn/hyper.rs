@@ -42,6 +42,9 @@ pub struct Hyper {
     pub epsilon: f32,
     /// Deviation of the Gaussian noise on the other actions.
     pub sigma: f32,
+    /// What is left of `epsilon` and `sigma` at the end of a run's budget: they fall linearly over its second half. 1
+    /// keeps them.
+    pub final_exploration_share: f64,
     /// For how many steps a random action is held, on average (arXiv 2006.01782); `epsilon` stays the share of steps with
     /// one. More than 1 where it takes several steps in one direction to do anything.
     pub held_steps: f64,
@@ -94,6 +97,7 @@ impl Default for Hyper {
             action_l2: 0.1,
             epsilon: 0.3,
             sigma: 0.2,
+            final_exploration_share: 1.0,
             held_steps: 1.0,
             twin_critic: false,
             goal_zoom: 0.0,
@@ -185,6 +189,8 @@ impl Hyper {
         range((0.0..=100.0).contains(&self.action_l2), "action_l2", &self.action_l2, "0 to 100")?;
         range((0.0..=1.0).contains(&self.epsilon), "epsilon", &self.epsilon, "0 to 1")?;
         range((0.0..=2.0).contains(&self.sigma), "sigma", &self.sigma, "0 to 2")?;
+        let share = self.final_exploration_share;
+        range((0.0..=1.0).contains(&share), "final_exploration_share", &share, "0 to 1")?;
         range((1.0..=50.0).contains(&self.held_steps), "held_steps", &self.held_steps, "1 to 50")?;
         range((0.0..=100.0).contains(&self.goal_zoom), "goal_zoom", &self.goal_zoom, "0 to 100")?;
         range((0.0..=3.2).contains(&self.turn_rad), "turn_rad", &self.turn_rad, "0 to 3.2")?;
@@ -224,6 +230,7 @@ mod tests {
             "steps_per_update = 0.0",
             "lifted_share = 1.0",
             "curriculum_candidates = 0",
+            "final_exploration_share = -0.1",
         ] {
             assert!(matches!(Hyper::from_toml(text), Err(HyperError::Range { .. })), "{text}");
         }

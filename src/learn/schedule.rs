@@ -23,9 +23,9 @@ impl Schedule {
     pub(crate) const STEADY: Self = Self { rates: 1.0, exploration: 1.0, imitation: 0.0 };
 
     /// When `spent` of the budget is. Rates stay for the first half and then fall linearly to
-    /// [`Hyper::final_rate_share`]. Imitation takes over from [`Hyper::imitate_from`] on. Exploration falls to nothing
-    /// before: an end that was due to a random action says little about the actions that led there. That goals are missed
-    /// is variety enough.
+    /// [`Hyper::final_rate_share`], exploration likewise to [`Hyper::final_exploration_share`]. Imitation takes over from
+    /// [`Hyper::imitate_from`] on. Exploration falls to nothing before: an end that was due to a random action says little
+    /// about the actions that led there. That goals are missed is variety enough.
     pub(crate) fn at(spent: f64, hyper: &Hyper) -> Self {
         let late = (2.0 * spent - 1.0).clamp(0.0, 1.0);
         let since = |from: f64| ((spent - from) / TURN).clamp(0.0, 1.0) as f32;
@@ -34,7 +34,12 @@ impl Schedule {
             from if from <= 0.0 => (1.0, 1.0),
             from => (since(from - EARLIER), since(from)),
         };
-        Self { rates: 1.0 - late * (1.0 - hyper.final_rate_share), exploration: 1.0 - quieted, imitation: turned }
+        let falling = |to: f64| 1.0 - late * (1.0 - to);
+        Self {
+            rates: falling(hyper.final_rate_share),
+            exploration: falling(hyper.final_exploration_share) as f32 * (1.0 - quieted),
+            imitation: turned,
+        }
     }
 
     /// Whether nobody asks the critics any more; they then learn nothing either.
@@ -55,6 +60,16 @@ mod tests {
             assert!((schedule.rates - share).abs() < 1e-12, "{spent}");
             assert_eq!(Schedule { rates: 1.0, ..schedule }, Schedule::STEADY);
         }
+    }
+
+    #[test]
+    fn exploration_falls_with_the_learning_rates_where_it_shall() {
+        let hyper = Hyper { final_exploration_share: 0.2, ..Hyper::default() };
+        for (spent, share) in [(0.0, 1.0), (0.5, 1.0), (0.75, 0.6), (1.0, 0.2), (1.2, 0.2)] {
+            assert!((Schedule::at(spent, &hyper).exploration - share).abs() < 1e-6, "{spent}");
+        }
+        let imitating = Hyper { imitate_from: 0.4, ..hyper };
+        assert_eq!(Schedule::at(0.75, &imitating).exploration, 0.0);
     }
 
     #[test]
