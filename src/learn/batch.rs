@@ -17,17 +17,18 @@ pub struct Batch {
     pub observation: Vec<f32>,
     /// What had been achieved before the action.
     pub achieved: Vec<f32>,
-    /// What was observed after the action.
+    /// What was observed after the action, or after as many as [`Batch::with_n_step`] says.
     pub next_observation: Vec<f32>,
-    /// What had been achieved after the action.
+    /// What had been achieved then.
     pub next_achieved: Vec<f32>,
     /// The original or the substituted goal.
     pub goal: Vec<f32>,
     /// The action that was carried out.
     pub action: Vec<f32>,
-    /// r(achieved after the action, goal).
+    /// r(achieved after the action, goal); over n actions Σ gamma^i · r(achieved after the i-th, goal), i from 0.
     pub reward: Vec<f32>,
-    /// 1 where the next state's value counts, 0 where the next state is final for good. A time limit is no such end.
+    /// What the next state's value counts, beside one gamma: gamma^(n − 1), which is 1 after one action, and 0 where the
+    /// next state is final for good. A time limit is no such end.
     pub bootstrap: Vec<f32>,
     /// Whether the row's episode ended where the goal is, so that the action led there; empty unless asked for, as
     /// every row then waits for one more place in memory. See [`Batch::with_reached`].
@@ -37,6 +38,8 @@ pub struct Batch {
     pub imitated_goal: Vec<f32>,
     /// Rows whose goal was substituted.
     pub relabelled: usize,
+    n_step: usize,
+    gamma: f32,
 }
 
 /// A buffer and the share of a batch that is to come from it.
@@ -64,7 +67,16 @@ impl Batch {
             reached: Vec::new(),
             imitated_goal: Vec::new(),
             relabelled: 0,
+            n_step: 1,
+            gamma: 1.0,
         }
+    }
+
+    /// The same, and its rewards and next states are those of `n_step` actions, or of as many as an episode still has.
+    /// `gamma` is the discount a step.
+    #[must_use]
+    pub fn with_n_step(self, n_step: usize, gamma: f32) -> Self {
+        Self { n_step, gamma, ..self }
     }
 
     /// The same, and it fills in [`Batch::reached`] and [`Batch::imitated_goal`].
@@ -107,7 +119,7 @@ impl Batch {
                 }
                 // Waits for all of the block's memory at once instead of for one row's after another's.
                 for drawn in &*block {
-                    source.buffer.touch(drawn.frame, 2);
+                    source.buffer.touch(drawn.frame, drawn.actions(self.n_step) + 1);
                     source.buffer.touch(drawn.goal.unwrap_or(drawn.frame), 1);
                 }
                 if !self.reached.is_empty() {
@@ -149,7 +161,8 @@ impl Batch {
     }
 
     fn set(&mut self, row: usize, buffer: &ReplayBuffer, drawn: Drawn, reward: &impl Fn(&[f32], &[f32]) -> f32) {
-        let (before, after) = (buffer.frame(drawn.frame), buffer.frame(drawn.frame + 1));
+        let next = drawn.frame + drawn.actions(self.n_step);
+        let (before, after) = (buffer.frame(drawn.frame), buffer.frame(next));
         self.relabelled += usize::from(drawn.goal.is_some());
         let goal = drawn.goal.map_or(before.desired, |frame| buffer.frame(frame).achieved);
         let put = |to: &mut [f32], from: &[f32]| to[row * from.len()..(row + 1) * from.len()].copy_from_slice(from);
@@ -159,13 +172,19 @@ impl Batch {
         put(&mut self.next_achieved, after.achieved);
         put(&mut self.goal, goal);
         put(&mut self.action, before.action);
-        self.reward[row] = reward(after.achieved, goal);
+        // From the last action back, as Horner would.
+        let rewards = (drawn.frame + 1..next).rev().map(|frame| reward(buffer.frame(frame).achieved, goal));
+        let last_reward = reward(after.achieved, goal);
+        (self.reward[row], self.bootstrap[row]) =
+            rewards.fold((last_reward, 1.0), |(sum, left), reward| (reward + self.gamma * sum, left * self.gamma));
+        if drawn.terminated && next == drawn.last {
+            self.bootstrap[row] = 0.0;
+        }
         if let Some(reached) = self.reached.get_mut(row) {
             let last = buffer.frame(drawn.last);
             *reached = reward(last.achieved, goal) >= 0.0;
             put(&mut self.imitated_goal, if *reached { last.desired } else { goal });
         }
-        self.bootstrap[row] = if drawn.terminated { 0.0 } else { 1.0 };
     }
 }
 
@@ -179,10 +198,17 @@ struct Drawn {
     frame: usize,
     /// The frame whose achieved state is the goal, where one is substituted.
     goal: Option<usize>,
-    /// Whether the next state is final for good.
+    /// Whether the episode's last state is final for good.
     terminated: bool,
     /// The episode's last frame.
     last: usize,
+}
+
+impl Drawn {
+    /// How many of `n_step` actions the episode still has from its frame on.
+    fn actions(self, n_step: usize) -> usize {
+        n_step.min(self.last - self.frame)
+    }
 }
 
 /// Puts a goal in place of the original one, with the probability that `relabel` says.

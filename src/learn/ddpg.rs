@@ -188,7 +188,7 @@ impl Slice {
         fill_inputs(agent, &batch.observation, &batch.achieved, goal, self.first, self.actor.input_mut());
     }
 
-    /// `targets = clip(r + gamma · Q'(s', µ'(s')), −1/(1 − gamma), 0)`; with two critics the smaller Q'.
+    /// `targets = clip(r + gamma · bootstrap · Q'(s', µ'(s')), −1/(1 − gamma), 0)`; with two critics the smaller Q'.
     fn compute_targets(&mut self, agent: &Agent, batch: &Batch) {
         let (observation, achieved) = (&batch.next_observation, &batch.next_achieved);
         fill_inputs(agent, observation, achieved, &batch.goal, self.first, self.next_actor.input_mut());

@@ -17,6 +17,9 @@ pub struct Hyper {
     pub hidden: Vec<usize>,
     /// Discount a step: 1 − 1/50 for episodes of 50 steps.
     pub gamma: f32,
+    /// Actions after which a target asks the target networks how it goes on. More carry a distant end back sooner, and
+    /// over fewer blurs; but what exploring did on the way is then held against the action (arXiv 2102.12962).
+    pub n_step: usize,
     /// How far target networks follow at each of their updates.
     pub tau: f32,
     /// Updates of the networks for one of the target networks.
@@ -86,6 +89,7 @@ impl Default for Hyper {
         Self {
             hidden: vec![256, 256],
             gamma: 0.98,
+            n_step: 1,
             tau: 0.05,
             target_every: 2,
             actor_every: 1,
@@ -175,6 +179,7 @@ impl Hyper {
         let layers = (1..=4).contains(&self.hidden.len()) && self.hidden.iter().all(|w| (1..=1024).contains(w));
         range(layers, "hidden", &self.hidden, "1 to 4 layers of 1 to 1024")?;
         range((0.0..1.0).contains(&self.gamma), "gamma", &self.gamma, "0 <= gamma < 1")?;
+        range((1..=100).contains(&self.n_step), "n_step", &self.n_step, "1 to 100")?;
         range(self.tau > 0.0 && self.tau <= 1.0, "tau", &self.tau, "0 < tau <= 1")?;
         range(self.target_every >= 1, "target_every", &self.target_every, "1 or more")?;
         range(self.actor_every >= 1, "actor_every", &self.actor_every, "1 or more")?;
@@ -225,6 +230,7 @@ mod tests {
         for text in [
             "gamma = 1.0",
             "batch = 130",
+            "n_step = 0",
             "tau = nan",
             "hidden = []",
             "steps_per_update = 0.0",

@@ -188,7 +188,7 @@ pub struct Transition {
     pub length: usize,
     /// Which of them, from 0.
     pub step: usize,
-    /// Whether its next state is final for good.
+    /// Whether its episode's last state is final for good.
     pub terminated: bool,
 }
 
@@ -331,7 +331,7 @@ impl ReplayBuffer {
             let Stored { start, steps, terminated } = self.slots[slot as usize];
             let step = frame - start;
             if step < steps {
-                return Some(Transition { start, length: steps, step, terminated: terminated && step + 1 == steps });
+                return Some(Transition { start, length: steps, step, terminated });
             }
         }
     }

@@ -324,7 +324,8 @@ impl Trainer {
 
 /// What the agent learns from.
 fn batch(agent: &Agent) -> Batch {
-    let batch = Batch::new(agent.layout(), agent.hyper().batch);
+    let &Hyper { batch, n_step, gamma, .. } = agent.hyper();
+    let batch = Batch::new(agent.layout(), batch).with_n_step(n_step, gamma);
     if agent.hyper().imitate_from < 1.0 { batch.with_reached() } else { batch }
 }
 

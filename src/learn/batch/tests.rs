@@ -152,6 +152,33 @@ fn a_time_limit_is_bootstrapped_through_and_a_real_end_is_not() {
 }
 
 #[test]
+fn several_actions_add_their_discounted_rewards_and_end_with_the_episode() {
+    let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
+    buffer.push(&episode(0, 5)).unwrap();
+    let mut ended = episode(1, 5);
+    ended.terminate();
+    buffer.push(&ended).unwrap();
+    let source = [Source { buffer: &buffer, share: 1.0 }];
+    let mut batch = Batch::new(LAYOUT, 500).with_n_step(3, 0.5);
+    assert!(batch.fill(&source, Relabel::default(), reward, &mut Pcg64Mcg::seed_from_u64(4)));
+    let mut actions = [0; 4];
+    for row in 0..500 {
+        let (number, step) = (batch.observation[2 * row], batch.observation[2 * row + 1] as usize);
+        let taken = 3.min(5 - step);
+        actions[taken] += 1;
+        assert_eq!(batch.next_observation[2 * row..][..2], [number, (step + taken) as f32]);
+        assert_eq!(batch.next_achieved[row], batch.achieved[row] + taken as f32);
+        assert_eq!(batch.action[row], batch.achieved[row]);
+        let after = |i: usize| reward(&[batch.achieved[row] + i as f32 + 1.0], &batch.goal[row..=row]);
+        let sum: f32 = (0..taken).map(|i| 0.5f32.powi(i as i32) * after(i)).sum();
+        assert!((batch.reward[row] - sum).abs() < 1e-3, "{} {sum}", batch.reward[row]);
+        let final_for_good = number == 1.0 && step + taken == 5;
+        assert_eq!(batch.bootstrap[row], if final_for_good { 0.0 } else { [1.0, 0.5, 0.25][taken - 1] });
+    }
+    assert!(actions[1..].iter().all(|&count| count > 50), "{actions:?}");
+}
+
+#[test]
 fn shares_of_several_buffers_are_kept_and_empty_ones_skipped() {
     let mut real = ReplayBuffer::new(LAYOUT, 100, 10);
     let mut simulated = real.clone();

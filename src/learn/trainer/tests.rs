@@ -1,7 +1,7 @@
 use super::*;
 use crate::env::{EnvError, GoalObservation, Outcome, RewardRule};
-use crate::learn::Agent;
 use crate::learn::replay::{ReplayBuffer, Trajectory, Transition};
+use crate::learn::{Agent, Relabel};
 
 const LAYOUT: Layout = Layout { observation: 2, goal: 1, action: 1 };
 
@@ -75,6 +75,21 @@ pub(super) fn hyper() -> Hyper {
 
 pub(super) fn run(trainer: &mut Trainer, env_steps: u64) -> Result<Progress, TrainError> {
     trainer.run(Budget { env_steps: Some(env_steps), wall: None }, |_, _| ControlFlow::Continue(()))
+}
+
+#[test]
+fn learning_looks_as_many_actions_ahead_as_is_asked_for() {
+    let trainer = Trainer::new(Hyper { n_step: 4, gamma: 0.5, ..hyper() }, halvers(1), 0).unwrap();
+    let mut batch = batch(trainer.agent());
+    let seen = GoalObservation { observation: vec![0.0; 2], achieved_goal: vec![0.0], desired_goal: vec![5.0] };
+    let mut episode = Trajectory::new(LAYOUT, 10);
+    episode.begin(&seen).unwrap();
+    (0..10).for_each(|_| episode.push(&[0.0], &seen).unwrap());
+    let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
+    buffer.push(&episode).unwrap();
+    let sources = [Source { buffer: &buffer, share: 1.0 }];
+    assert!(batch.fill(&sources, Relabel::default(), |_, _| -1.0, &mut Pcg64Mcg::seed_from_u64(0)));
+    assert!(batch.reward.contains(&-1.875), "{:?}", batch.reward);
 }
 
 #[test]
