@@ -21,7 +21,8 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        Some(TaskKind::Push) => Hyper { hidden: vec![128, 128], ..pushing },
+        // Two thirds of the steps to 90 % that 1 takes; FetchPush gains nothing.
+        Some(TaskKind::Push) => Hyper { hidden: vec![128, 128], n_step: 3, ..pushing },
         Some(TaskKind::Slide) => Hyper {
             steps_per_update: 4.0,
             goal_zoom: 6.0,
