@@ -21,7 +21,7 @@ pub fn hyper(task: Option<TaskKind>) -> Hyper {
         Some(TaskKind::Reach) => {
             Hyper { hidden: vec![64, 64], warmup_steps: 3_000, steps_per_update: 4.0, ..Hyper::default() }
         }
-        // Two thirds of the steps to 90 % that 1 takes; FetchPush gains nothing.
+        // Two thirds of the steps to 90 % that 1 takes; a seed of FetchPush and one of pick-and-place gained nothing.
         Some(TaskKind::Push) => Hyper { hidden: vec![128, 128], n_step: 3, ..pushing },
         Some(TaskKind::Slide) => Hyper {
             steps_per_update: 4.0,

@@ -137,13 +137,19 @@ fn a_row_has_reached_its_goal_where_its_episode_ended_there() {
     assert!(draw(&buffer, Relabel::default(), 8, 3).reached.is_empty());
 }
 
-#[test]
-fn a_time_limit_is_bootstrapped_through_and_a_real_end_is_not() {
+/// Episode 0, cut off after 5 steps, and episode 1, whose fifth state is final for good.
+fn cut_off_and_ended() -> ReplayBuffer {
     let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
     buffer.push(&episode(0, 5)).unwrap();
     let mut ended = episode(1, 5);
     ended.terminate();
     buffer.push(&ended).unwrap();
+    buffer
+}
+
+#[test]
+fn a_time_limit_is_bootstrapped_through_and_a_real_end_is_not() {
+    let buffer = cut_off_and_ended();
     let batch = draw(&buffer, Relabel::default(), 500, 2);
     for row in 0..500 {
         let last_of_ended = batch.next_achieved[row] == 1005.0;
@@ -153,11 +159,7 @@ fn a_time_limit_is_bootstrapped_through_and_a_real_end_is_not() {
 
 #[test]
 fn several_actions_add_their_discounted_rewards_and_end_with_the_episode() {
-    let mut buffer = ReplayBuffer::new(LAYOUT, 100, 10);
-    buffer.push(&episode(0, 5)).unwrap();
-    let mut ended = episode(1, 5);
-    ended.terminate();
-    buffer.push(&ended).unwrap();
+    let buffer = cut_off_and_ended();
     let source = [Source { buffer: &buffer, share: 1.0 }];
     let mut batch = Batch::new(LAYOUT, 500).with_n_step(3, 0.5);
     assert!(batch.fill(&source, Relabel::default(), reward, &mut Pcg64Mcg::seed_from_u64(4)));

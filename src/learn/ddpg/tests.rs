@@ -33,9 +33,9 @@ fn batch() -> Batch {
     for part in [observation, achieved, next_observation, next_achieved, goal, action, imitated_goal] {
         part.iter_mut().for_each(|x| *x = rng.random_range(-1.0..1.0));
     }
-    // Rows 0 and 1 are clipped above and below, row 2 ends for good.
+    // Rows 0 and 1 are clipped above and below, row 2 ends for good, row 3 is of several actions.
     batch.reward.copy_from_slice(&[9.0, -99.0, -1.0, -1.0, -1.0, 0.0, -1.0, -1.0]);
-    batch.bootstrap[2] = 0.0;
+    batch.bootstrap[2..4].copy_from_slice(&[0.0, 0.7]);
     batch
 }
 
