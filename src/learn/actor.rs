@@ -2,6 +2,7 @@
 
 use super::agent::Agent;
 use super::features;
+use super::hyper::Hyper;
 use super::network::{Network, Pass};
 use super::normalizer::Normalizer;
 use crate::env::{GoalObservation, Layout};
@@ -12,7 +13,7 @@ use crate::policy::{Policy, PolicyError, check_length};
 pub struct Actor {
     layout: Layout,
     normalizer: Normalizer,
-    zoom: f32,
+    hyper: Hyper,
     network: Network,
     pass: Pass,
 }
@@ -24,7 +25,7 @@ impl Actor {
         Self {
             layout: agent.layout,
             normalizer: agent.normalizer.clone(),
-            zoom: agent.hyper.goal_zoom,
+            hyper: agent.hyper.clone(),
             network: agent.actor.network.clone(),
             pass,
         }
@@ -41,7 +42,7 @@ impl Actor {
         let width = self.network.sizes()[0];
         let input = &mut self.pass.input_mut()[row * width..(row + 1) * width];
         let GoalObservation { observation, achieved_goal, desired_goal } = seen;
-        features::prepare(&self.normalizer, self.zoom, observation, achieved_goal, desired_goal, input);
+        features::prepare(&self.normalizer, &self.hyper, observation, achieved_goal, desired_goal, input);
     }
 
     /// Actions for all rows, row-major.

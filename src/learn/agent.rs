@@ -53,8 +53,8 @@ impl Agent {
     /// # Errors
     /// A hyper-parameter is out of range.
     pub fn new(hyper: Hyper, layout: Layout, rng: &mut impl Rng) -> Result<Self, HyperError> {
-        hyper.check()?;
-        let (width, input) = (features::width(layout), features::input_width(layout, hyper.goal_zoom));
+        hyper.check_for(layout)?;
+        let (width, input) = (features::width(layout), features::input_width(layout, &hyper));
         let mut learned = |input: usize, out: usize, output: Output| {
             let sizes: Vec<usize> = [input].into_iter().chain(hyper.hidden.iter().copied()).chain([out]).collect();
             let network = Network::new(&sizes, output, rng);
@@ -101,12 +101,14 @@ impl Agent {
     /// # Errors
     /// A value is out of range, or would change the networks.
     pub fn set_hyper(&mut self, hyper: Hyper) -> Result<(), HyperError> {
-        hyper.check()?;
+        hyper.check_for(self.layout)?;
         let made = &self.hyper;
         let fixed = [
             ("hidden", hyper.hidden == made.hidden, format!("{:?}", hyper.hidden)),
             ("twin_critic", hyper.twin_critic == made.twin_critic, hyper.twin_critic.to_string()),
             ("goal_zoom", hyper.goal_zoom == made.goal_zoom, hyper.goal_zoom.to_string()),
+            ("column_zoom", hyper.column_zoom == made.column_zoom, hyper.column_zoom.to_string()),
+            ("zoomed_columns", hyper.zoomed_columns == made.zoomed_columns, format!("{:?}", hyper.zoomed_columns)),
         ];
         if let Some((name, _, found)) = fixed.into_iter().find(|(_, same, _)| !same) {
             return Err(HyperError::Range { name, found, expected: "what the agent was made with" });
@@ -156,6 +158,8 @@ mod tests {
             (Hyper { hidden: vec![8, 8], ..hyper.clone() }, "hidden"),
             (Hyper { twin_critic: true, ..hyper.clone() }, "twin_critic"),
             (Hyper { goal_zoom: 6.0, ..hyper.clone() }, "goal_zoom"),
+            (Hyper { column_zoom: 7.0, ..hyper.clone() }, "column_zoom"),
+            (Hyper { zoomed_columns: vec![4], ..hyper.clone() }, "zoomed_columns"),
         ] {
             let found = agent.set_hyper(other);
             assert!(matches!(&found, Err(HyperError::Range { name, .. }) if *name == refused), "{found:?}");
@@ -164,5 +168,17 @@ mod tests {
         let slower = Hyper { actor_rate: 1e-4, ..hyper };
         agent.set_hyper(slower.clone()).unwrap();
         assert_eq!(*agent.hyper(), slower);
+    }
+
+    #[test]
+    fn a_number_that_the_observation_lacks_cannot_be_enlarged() {
+        let layout = Layout { observation: 5, goal: 3, action: 2 };
+        let with = |zoomed_columns: Vec<usize>| {
+            let hyper = Hyper { hidden: vec![8], zoomed_columns, ..Hyper::default() };
+            Agent::new(hyper, layout, &mut rand_pcg::Pcg64Mcg::seed_from_u64(1))
+        };
+        assert_eq!(with(vec![0, 4]).unwrap().actor().sizes()[0], 5 + 3 * 3 + 2);
+        let refused = with(vec![0, 5]).unwrap_err().to_string();
+        assert!(refused.contains("[0, 5]") && refused.contains("5 numbers"), "{refused}");
     }
 }

@@ -117,13 +117,14 @@ impl Agent {
             .map_err(|_| CheckpointError::Malformed("its hyper-parameters are not UTF-8"))?;
         let hyper = Hyper::from_toml(text)?;
         let layout = Layout { observation: reader.size()?, goal: reader.size()?, action: reader.size()? };
+        hyper.check_for(layout)?;
         let (updates, env_steps, rows) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let width = features::width(layout);
         let (mean, spread) = (reader.f64s(width)?, reader.f64s(width)?);
         if spread.iter().any(|&s| s < 0.0) {
             return Err(CheckpointError::Malformed("it holds a negative sum of squares"));
         }
-        let input = features::input_width(layout, hyper.goal_zoom);
+        let input = features::input_width(layout, &hyper);
         let actor = reader.learned(input, &hyper, layout.action, Output::Tanh)?;
         let critics = (0..if hyper.twin_critic { 2 } else { 1 })
             .map(|_| reader.learned(input + layout.action, &hyper, 1, Output::Linear))

@@ -273,7 +273,7 @@ fn fill_inputs(agent: &Agent, observation: &[f32], achieved: &[f32], goal: &[f32
         let row = first + i;
         let goal = &goal[row * g..(row + 1) * g];
         let (seen, had) = (&observation[row * o..(row + 1) * o], &achieved[row * g..(row + 1) * g]);
-        features::prepare(&agent.normalizer, agent.hyper.goal_zoom, seen, had, goal, out);
+        features::prepare(&agent.normalizer, &agent.hyper, seen, had, goal, out);
     }
 }
 

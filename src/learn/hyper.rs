@@ -1,6 +1,7 @@
 //! Everything that can be turned on the learner, in one documented place.
 
 use super::hindsight::Relabel;
+use crate::env::Layout;
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters of the learner. The TOML form has the same names; what is left out keeps its default.
@@ -56,6 +57,12 @@ pub struct Hyper {
     /// How many times as large the networks see the way to the goal once more, beside its length, in deviations and cut
     /// at ±5: for goals that are met within a small part of the way. 0 leaves it out.
     pub goal_zoom: f32,
+    /// Numbers of the observation, from 0, that the networks see once more, [`Hyper::column_zoom`] times as large, in
+    /// deviations from 0 and cut at ±5: what matters most near 0 and is far from it most of the time, such as the object
+    /// less the fingertip (6, 7 and 8 in Fetch's layout), which millimetres of decide where a strike goes.
+    pub zoomed_columns: Vec<usize>,
+    /// How many times as large [`Hyper::zoomed_columns`] are seen.
+    pub column_zoom: f32,
     /// Each row of a batch is turned about the arm's pan axis by up to this either way, rad: what is learned to the left
     /// holds to the right. 0 where an environment is not known to be symmetrical.
     pub turn_rad: f32,
@@ -105,6 +112,8 @@ impl Default for Hyper {
             held_steps: 1.0,
             twin_critic: false,
             goal_zoom: 0.0,
+            zoomed_columns: Vec::new(),
+            column_zoom: 6.0,
             turn_rad: 0.0,
             relabel: Relabel::default(),
             replay_transitions: 1_000_000,
@@ -134,6 +143,14 @@ pub enum HyperError {
         found: String,
         /// What is allowed.
         expected: &'static str,
+    },
+    /// A number of the observation that is none.
+    #[error("zoomed_columns = {found:?} is out of range: the observation has {numbers} numbers, counted from 0")]
+    Columns {
+        /// Its value.
+        found: Vec<usize>,
+        /// How many numbers an observation has.
+        numbers: usize,
     },
 }
 
@@ -198,6 +215,8 @@ impl Hyper {
         range((0.0..=1.0).contains(&share), "final_exploration_share", &share, "0 to 1")?;
         range((1.0..=50.0).contains(&self.held_steps), "held_steps", &self.held_steps, "1 to 50")?;
         range((0.0..=100.0).contains(&self.goal_zoom), "goal_zoom", &self.goal_zoom, "0 to 100")?;
+        let zoom = self.column_zoom > 0.0 && self.column_zoom <= 100.0;
+        range(zoom, "column_zoom", &self.column_zoom, "0 < zoom <= 100")?;
         range((0.0..=3.2).contains(&self.turn_rad), "turn_rad", &self.turn_rad, "0 to 3.2")?;
         let transitions = (1_000..=100_000_000).contains(&self.replay_transitions);
         range(transitions, "replay_transitions", &self.replay_transitions, "1000 to 100000000")?;
@@ -209,6 +228,15 @@ impl Hyper {
         range((1..=100_000).contains(&candidates), "curriculum_candidates", &candidates, "1 to 100000")?;
         let ratio = (0.01..=10_000.0).contains(&self.steps_per_update);
         range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
+    }
+
+    /// Checks what depends on the environment as well.
+    pub(crate) fn check_for(&self, layout: Layout) -> Result<(), HyperError> {
+        self.check()?;
+        if self.zoomed_columns.iter().any(|&column| column >= layout.observation) {
+            return Err(HyperError::Columns { found: self.zoomed_columns.clone(), numbers: layout.observation });
+        }
+        Ok(())
     }
 }
 
@@ -237,6 +265,7 @@ mod tests {
             "lifted_share = 1.0",
             "curriculum_candidates = 0",
             "final_exploration_share = -0.1",
+            "column_zoom = 0.0",
         ] {
             assert!(matches!(Hyper::from_toml(text), Err(HyperError::Range { .. })), "{text}");
         }

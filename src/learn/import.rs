@@ -120,7 +120,7 @@ impl Agent {
         let (mut shift, mut scale) = (vec![0.0; width], vec![1.0; width]);
         let hidden = layers[0].biases.len();
         // It does not look through a zoom.
-        let input = features::input_width(self.layout, self.hyper.goal_zoom);
+        let input = features::input_width(self.layout, &self.hyper);
         let mut first = vec![0.0; input * hidden];
         let mut used = HashSet::new();
         for (feature, weights) in seen.iter().zip(layers[0].weights.chunks_exact(hidden)) {

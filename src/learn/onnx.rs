@@ -1,8 +1,8 @@
 //! The actor as a plain ONNX model (opset 13) that any runtime can act with.
 //!
 //! Input `observation`, f32 `[N, observation + goal + goal]`: the observation, the achieved and the desired goal. Output
-//! `action`, f32 `[N, action]`, each in [−1, 1]. The difference of the goals, the normaliser and the zoom
-//! ([`Hyper::goal_zoom`](super::Hyper::goal_zoom)) are inside.
+//! `action`, f32 `[N, action]`, each in [−1, 1]. The difference of the goals, the normaliser and what is enlarged
+//! ([`Hyper::goal_zoom`](super::Hyper::goal_zoom), [`Hyper::zoomed_columns`](super::Hyper::zoomed_columns)) are inside.
 
 use super::agent::Agent;
 use super::features;
@@ -50,20 +50,31 @@ impl Agent {
         graph.floats("highest", &[], &[CLIP]);
         graph.node("Sub", &["features", "shift"], "centered", vec![]);
         graph.node("Div", &["centered", "scale"], "scaled", vec![]);
-        let mut seen = "scaled";
+        let mut seen = vec!["scaled"];
+        if !self.hyper.zoomed_columns.is_empty() {
+            let zoomed: Vec<i64> = self.hyper.zoomed_columns.iter().map(|&column| column as i64).collect();
+            let factors: Vec<f32> = features::column_factors(&self.normalizer, &self.hyper).collect();
+            graph.integers("zoomed_columns", &zoomed);
+            graph.floats("column_zoom", &[1, zoomed.len() as i64], &factors);
+            graph.node("Gather", &["observation", "zoomed_columns"], "near", vec![integer("axis", 1)]);
+            graph.node("Mul", &["near", "column_zoom"], "enlarged_columns", vec![]);
+            seen.push("enlarged_columns");
+        }
         if self.hyper.goal_zoom > 0.0 {
-            let factors: Vec<f32> =
-                features::zoom_factors(&self.normalizer, self.hyper.goal_zoom, self.layout.goal).collect();
+            let factors: Vec<f32> = features::goal_factors(&self.normalizer, &self.hyper, self.layout.goal).collect();
             graph.floats("zoom", &[1, g], &factors);
             graph.node("Mul", &["difference", "zoom"], "enlarged", vec![]);
             graph.node("Mul", &["enlarged", "enlarged"], "squares", vec![]);
             graph.floats("ones", &[g, 1], &vec![1.0; self.layout.goal]);
             graph.node("MatMul", &["squares", "ones"], "square", vec![]);
             graph.node("Sqrt", &["square"], "length", vec![]);
-            graph.node("Concat", &["scaled", "enlarged", "length"], "seen", vec![integer("axis", 1)]);
-            seen = "seen";
+            seen.extend(["enlarged", "length"]);
         }
-        graph.node("Clip", &[seen, "lowest", "highest"], "layer_0", vec![]);
+        if seen.len() > 1 {
+            graph.node("Concat", &seen, "seen", vec![integer("axis", 1)]);
+            seen = vec!["seen"];
+        }
+        graph.node("Clip", &[seen[0], "lowest", "highest"], "layer_0", vec![]);
         let network = &self.actor.network;
         for layer in 0..network.layers() {
             let (weights, biases) = network.layer(layer);
@@ -174,10 +185,11 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
     use tract_onnx::prelude::*;
 
-    fn agent(goal_zoom: f32) -> Agent {
+    fn agent(goal_zoom: f32, zoomed_columns: &[usize]) -> Agent {
         let layout = Layout { observation: 25, goal: 3, action: 4 };
         let mut rng = Pcg64Mcg::seed_from_u64(3);
-        let hyper = Hyper { hidden: vec![64, 48], goal_zoom, ..Hyper::default() };
+        let hyper =
+            Hyper { hidden: vec![64, 48], goal_zoom, zoomed_columns: zoomed_columns.into(), ..Hyper::default() };
         let mut agent = Agent::new(hyper, layout, &mut rng).unwrap();
         // Actions all over [−1, 1], and statistics that clip some inputs.
         agent.actor.network.parameters_mut().iter_mut().for_each(|p| *p *= 3.0);
@@ -195,8 +207,8 @@ mod tests {
 
     #[test]
     fn the_exported_model_acts_as_the_agent_does() {
-        for goal_zoom in [0.0, 2.5] {
-            acts_alike(&agent(goal_zoom));
+        for (goal_zoom, columns) in [(0.0, &[][..]), (2.5, &[]), (0.0, &[8, 6]), (2.5, &[6, 7, 8])] {
+            acts_alike(&agent(goal_zoom, columns));
         }
     }
 
@@ -232,8 +244,8 @@ mod tests {
 
     #[test]
     fn the_same_agent_gives_the_same_bytes_with_its_card_inside() {
-        let bytes = agent(6.0).to_onnx(&card());
-        assert_eq!(bytes, agent(6.0).to_onnx(&card()));
+        let bytes = agent(6.0, &[6]).to_onnx(&card());
+        assert_eq!(bytes, agent(6.0, &[6]).to_onnx(&card()));
         let model = ModelProto::decode(&bytes[..]).unwrap();
         let props: Vec<(&str, &str)> =
             model.metadata_props.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();

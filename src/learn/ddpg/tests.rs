@@ -9,7 +9,10 @@ const ROWS: usize = 8;
 
 fn agent(twin_critic: bool) -> Agent {
     let goal_zoom = if twin_critic { 3.0 } else { 0.0 };
-    let hyper = Hyper { hidden: vec![16, 12], batch: ROWS, action_l2: 0.7, twin_critic, goal_zoom, ..Hyper::default() };
+    let zoomed_columns = if twin_critic { vec![1] } else { vec![] };
+    let hidden = vec![16, 12];
+    let hyper =
+        Hyper { hidden, batch: ROWS, action_l2: 0.7, twin_critic, goal_zoom, zoomed_columns, ..Hyper::default() };
     let mut rng = Pcg64Mcg::seed_from_u64(5);
     let mut agent = Agent::new(hyper, LAYOUT, &mut rng).unwrap();
     for learned in [&mut agent.actor].into_iter().chain(&mut agent.critics) {

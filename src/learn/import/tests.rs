@@ -30,7 +30,8 @@ fn acts_alike(bytes: &[u8], widths: &[usize], order: Option<InputOrder>, range: 
     let model = model.into_optimized().unwrap().into_runnable().unwrap();
     let agent = import(bytes, order).unwrap();
     let stored = Agent::from_bytes(&agent.to_bytes()).unwrap();
-    let zoomed = import_with(bytes, order, Hyper { goal_zoom: 6.0, ..Hyper::default() }).unwrap();
+    let hyper = Hyper { goal_zoom: 6.0, zoomed_columns: vec![1, 4], ..Hyper::default() };
+    let zoomed = import_with(bytes, order, hyper).unwrap();
     let mut actors = [&agent, &stored, &zoomed].map(|agent| Actor::new(agent, 1));
     let mut rng = Pcg64Mcg::seed_from_u64(4);
     let mut widest = 0.0f32;
