@@ -52,12 +52,15 @@ impl Agent {
         graph.node("Div", &["centered", "scale"], "scaled", vec![]);
         let mut seen = vec!["scaled"];
         if !self.hyper.zoomed_columns.is_empty() {
-            let zoomed: Vec<i64> = self.hyper.zoomed_columns.iter().map(|&column| column as i64).collect();
-            let factors: Vec<f32> = features::column_factors(&self.normalizer, &self.hyper).collect();
-            graph.integers("zoomed_columns", &zoomed);
-            graph.floats("column_zoom", &[1, zoomed.len() as i64], &factors);
-            graph.node("Gather", &["observation", "zoomed_columns"], "near", vec![integer("axis", 1)]);
-            graph.node("Mul", &["near", "column_zoom"], "enlarged_columns", vec![]);
+            // Picks and enlarges in one product: its other terms are 0, and an index in a file may lie.
+            let zoomed = self.hyper.zoomed_columns.len();
+            let mut picks = vec![0.0; self.normalizer.width() * zoomed];
+            let factors = features::column_factors(&self.normalizer, &self.hyper);
+            for (to, (&column, factor)) in self.hyper.zoomed_columns.iter().zip(factors).enumerate() {
+                picks[column * zoomed + to] = factor;
+            }
+            graph.floats("column_zoom", &[width, zoomed as i64], &picks);
+            graph.node("MatMul", &["features", "column_zoom"], "enlarged_columns", vec![]);
             seen.push("enlarged_columns");
         }
         if self.hyper.goal_zoom > 0.0 {

@@ -86,10 +86,13 @@ fn our_own_file_comes_back_as_the_same_actor_without_being_told_its_order() {
 
 #[test]
 fn our_own_file_with_a_zoom_is_refused() {
-    let zoomed = import_with(SAC, Some(InputOrder::Sb3), Hyper { goal_zoom: 6.0, ..Hyper::default() }).unwrap();
     let card = PolicyCard { task: "slide".into(), layout: "env-5".into(), seed: 1 };
-    let found = import(&zoomed.to_onnx(&card), None);
-    assert!(matches!(found, Err(ImportError::Node { .. })), "{found:?}");
+    for (goal_zoom, zoomed_columns) in [(6.0, vec![]), (0.0, vec![2])] {
+        let hyper = Hyper { goal_zoom, zoomed_columns, ..Hyper::default() };
+        let zoomed = import_with(SAC, Some(InputOrder::Sb3), hyper).unwrap();
+        let found = import(&zoomed.to_onnx(&card), None);
+        assert!(matches!(found, Err(ImportError::Node { .. })), "{found:?}");
+    }
 }
 
 #[test]

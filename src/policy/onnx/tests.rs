@@ -178,7 +178,7 @@ fn what_the_learner_writes_is_what_this_reads() {
     use rand::{RngExt, SeedableRng};
     let layout = Layout { observation: 25, goal: 3, action: 4 };
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(5);
-    let hyper = Hyper { hidden: vec![32, 32], goal_zoom: 6.0, ..Hyper::default() };
+    let hyper = Hyper { hidden: vec![32, 32], goal_zoom: 6.0, zoomed_columns: vec![6, 7], ..Hyper::default() };
     let agent = Agent::new(hyper, layout, &mut rng).unwrap();
     let card = PolicyCard { task: "push".to_owned(), layout: "fetch-25".to_owned(), seed: 7 };
     let bytes = agent.to_onnx(&card);
