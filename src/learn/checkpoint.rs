@@ -258,6 +258,16 @@ mod tests {
         assert!(matches!(Agent::load(&folder.path().join("none")), Err(CheckpointError::Io { .. })));
     }
 
+    #[test]
+    fn a_file_that_enlarges_a_number_beyond_its_observation_is_refused() {
+        let hyper = Hyper { zoomed_columns: vec![4], ..agent().hyper };
+        let mut agent = Agent::new(hyper, agent().layout, &mut rand_pcg::Pcg64Mcg::seed_from_u64(1)).unwrap();
+        assert!(Agent::from_bytes(&agent.to_bytes()).unwrap() == agent);
+        agent.hyper.zoomed_columns = vec![5];
+        let found = Agent::from_bytes(&agent.to_bytes());
+        assert!(matches!(found, Err(CheckpointError::Hyper(HyperError::Columns { .. }))), "{:?}", found.err());
+    }
+
     /// Damages the contents and makes the checksum fit again, as someone hostile would.
     fn forged(damage: impl FnOnce(&mut Vec<u8>)) -> Result<Agent, CheckpointError> {
         let mut bytes = agent().to_bytes();
