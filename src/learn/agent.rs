@@ -53,7 +53,8 @@ impl Agent {
     /// # Errors
     /// A hyper-parameter is out of range.
     pub fn new(hyper: Hyper, layout: Layout, rng: &mut impl Rng) -> Result<Self, HyperError> {
-        hyper.check_for(layout)?;
+        hyper.check()?;
+        hyper.check_columns(layout)?;
         let (width, input) = (features::width(layout), features::input_width(layout, &hyper));
         let mut learned = |input: usize, out: usize, output: Output| {
             let sizes: Vec<usize> = [input].into_iter().chain(hyper.hidden.iter().copied()).chain([out]).collect();
@@ -101,7 +102,7 @@ impl Agent {
     /// # Errors
     /// A value is out of range, or would change the networks.
     pub fn set_hyper(&mut self, hyper: Hyper) -> Result<(), HyperError> {
-        hyper.check_for(self.layout)?;
+        hyper.check()?;
         let made = &self.hyper;
         let fixed = [
             ("hidden", hyper.hidden == made.hidden, format!("{:?}", hyper.hidden)),

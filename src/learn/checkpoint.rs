@@ -117,7 +117,7 @@ impl Agent {
             .map_err(|_| CheckpointError::Malformed("its hyper-parameters are not UTF-8"))?;
         let hyper = Hyper::from_toml(text)?;
         let layout = Layout { observation: reader.size()?, goal: reader.size()?, action: reader.size()? };
-        hyper.check_for(layout)?;
+        hyper.check_columns(layout)?;
         let (updates, env_steps, rows) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let width = features::width(layout);
         let (mean, spread) = (reader.f64s(width)?, reader.f64s(width)?);

@@ -230,9 +230,8 @@ impl Hyper {
         range(ratio, "steps_per_update", &self.steps_per_update, "0.01 to 10000")
     }
 
-    /// Checks what depends on the environment as well.
-    pub(crate) fn check_for(&self, layout: Layout) -> Result<(), HyperError> {
-        self.check()?;
+    /// Checks what depends on the environment.
+    pub(crate) fn check_columns(&self, layout: Layout) -> Result<(), HyperError> {
         if self.zoomed_columns.iter().any(|&column| column >= layout.observation) {
             return Err(HyperError::Columns { found: self.zoomed_columns.clone(), numbers: layout.observation });
         }

@@ -50,7 +50,7 @@ impl Agent {
         graph.floats("highest", &[], &[CLIP]);
         graph.node("Sub", &["features", "shift"], "centered", vec![]);
         graph.node("Div", &["centered", "scale"], "scaled", vec![]);
-        let mut seen = vec!["scaled"];
+        let mut parts = vec!["scaled"];
         if !self.hyper.zoomed_columns.is_empty() {
             // Picks and enlarges in one product: its other terms are 0, and an index in a file may lie.
             let zoomed = self.hyper.zoomed_columns.len();
@@ -61,7 +61,7 @@ impl Agent {
             }
             graph.floats("column_zoom", &[width, zoomed as i64], &picks);
             graph.node("MatMul", &["features", "column_zoom"], "enlarged_columns", vec![]);
-            seen.push("enlarged_columns");
+            parts.push("enlarged_columns");
         }
         if self.hyper.goal_zoom > 0.0 {
             let factors: Vec<f32> = features::goal_factors(&self.normalizer, &self.hyper, self.layout.goal).collect();
@@ -71,13 +71,14 @@ impl Agent {
             graph.floats("ones", &[g, 1], &vec![1.0; self.layout.goal]);
             graph.node("MatMul", &["squares", "ones"], "square", vec![]);
             graph.node("Sqrt", &["square"], "length", vec![]);
-            seen.extend(["enlarged", "length"]);
+            parts.extend(["enlarged", "length"]);
         }
-        if seen.len() > 1 {
-            graph.node("Concat", &seen, "seen", vec![integer("axis", 1)]);
-            seen = vec!["seen"];
+        let mut seen = "scaled";
+        if parts.len() > 1 {
+            graph.node("Concat", &parts, "seen", vec![integer("axis", 1)]);
+            seen = "seen";
         }
-        graph.node("Clip", &[seen[0], "lowest", "highest"], "layer_0", vec![]);
+        graph.node("Clip", &[seen, "lowest", "highest"], "layer_0", vec![]);
         let network = &self.actor.network;
         for layer in 0..network.layers() {
             let (weights, biases) = network.layer(layer);
