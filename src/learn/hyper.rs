@@ -59,7 +59,7 @@ pub struct Hyper {
     pub goal_zoom: f32,
     /// Numbers of the observation, from 0, that the networks see once more, [`Hyper::column_zoom`] times as large, in
     /// deviations from 0 and cut at ±5: what matters most near 0 and is far from it most of the time, such as the object
-    /// less the fingertip (6, 7 and 8 in Fetch's layout), which millimetres of decide where a strike goes.
+    /// less the fingertip (6, 7 and 8 in Fetch's layout).
     pub zoomed_columns: Vec<usize>,
     /// How many times as large [`Hyper::zoomed_columns`] are seen.
     pub column_zoom: f32,
