@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hindsight::learn::{Agent, InputOrder, PolicyCard, presets};
+use hindsight::learn::presets::Preset;
+use hindsight::learn::{Agent, InputOrder, PolicyCard};
 use hindsight::task::{Task, TaskKind};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -49,7 +50,7 @@ impl Import {
         }
         let bytes = std::fs::read(&self.policy).with_context(|| format!("cannot read {}", self.policy.display()))?;
         let layout = Task::new(self.task, SimParams::so101()?.object.rest_height_m()).layout();
-        let (hyper, mut rng) = (presets::hyper(Some(self.task)), Pcg64Mcg::seed_from_u64(common.seed));
+        let (hyper, mut rng) = (Preset::of_task(self.task).hyper, Pcg64Mcg::seed_from_u64(common.seed));
         let agent = Agent::from_onnx(&bytes, layout, self.input_order, hyper, &mut rng)
             .with_context(|| format!("in {}", self.policy.display()))?;
         let card = PolicyCard {

@@ -11,7 +11,6 @@ use clap::Args;
 use hindsight::env::GoalEnv;
 use hindsight::learn::evaluate::{Evaluation, evaluate_watched};
 use hindsight::learn::onnx::PolicyCard;
-use hindsight::learn::presets;
 use hindsight::learn::{Actor, Agent, Budget, Hyper, Progress, Trainer};
 use hindsight::policy::{RandomPolicy, StillPolicy};
 use serde_json::{Value, json};
@@ -35,7 +34,7 @@ pub(crate) struct Train {
     /// The policy's file; learner's state, card and learning curve go beside it
     #[arg(long)]
     out: PathBuf,
-    /// Stop after so many environment steps [default: the task's]
+    /// Stop after so many environment steps [default: the task's, or the environment's]
     #[arg(long)]
     env_steps: Option<u64>,
     /// Stop after so many minutes
@@ -44,7 +43,7 @@ pub(crate) struct Train {
     /// Stop when an evaluation during training, and another on other episodes, reach this success rate together
     #[arg(long, default_value_t = 1.0)]
     target: f64,
-    /// Hyper-parameters as TOML; what it leaves out stays the task's
+    /// Hyper-parameters as TOML; what it leaves out stays the task's or the environment's
     #[arg(long)]
     hyper: Option<PathBuf>,
     /// Learn without hindsight, as plain DDPG: no relabelling, and no preference for episodes that moved something
@@ -125,7 +124,7 @@ impl Train {
 
     fn train(&self, hyper: Hyper, world: &World, common: &Common) -> Result<Trained> {
         let budget = Budget {
-            env_steps: Some(self.env_steps.unwrap_or(presets::env_steps(self.world.task))),
+            env_steps: Some(self.env_steps.unwrap_or(self.world.preset().env_steps)),
             wall: self.minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes)),
         };
         let settings = json!({
@@ -198,7 +197,7 @@ impl Train {
     }
 
     fn hyper(&self) -> Result<Hyper> {
-        let mut hyper = presets::hyper(self.world.task);
+        let mut hyper = self.world.preset().hyper;
         if let Some(file) = &self.hyper {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             hyper = hyper.changed(&text).with_context(|| format!("in {}", file.display()))?;

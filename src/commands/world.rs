@@ -5,6 +5,7 @@ use clap::Args;
 use hindsight::env::child::child_many;
 use hindsight::env::simulated::simulated_many;
 use hindsight::env::{ChildSpec, EnvError, GoalEnv};
+use hindsight::learn::presets::Preset;
 use hindsight::task::{Task, TaskKind};
 use sim::{ArmModel, SimParams};
 
@@ -37,10 +38,17 @@ pub(super) enum World {
 impl WorldArgs {
     /// Name of the task, or of the environment in its place.
     pub(super) fn name(&self) -> String {
-        match (&self.env, self.task) {
-            (Some(spec), _) => spec.to_string(),
-            (None, kind) => kind.unwrap_or(TaskKind::Push).name().to_owned(),
-        }
+        self.env.as_ref().map_or_else(|| self.kind().name().to_owned(), ChildSpec::to_string)
+    }
+
+    /// What a training there starts from.
+    pub(super) fn preset(&self) -> Preset {
+        self.env.as_ref().map_or_else(|| Preset::of_task(self.kind()), Preset::of_env)
+    }
+
+    /// What to do where there is no environment in the task's place.
+    fn kind(&self) -> TaskKind {
+        self.task.unwrap_or(TaskKind::Push)
     }
 
     /// Reads what the environments are made of.
@@ -51,7 +59,7 @@ impl WorldArgs {
         if let Some(spec) = &self.env {
             return Ok(World::Child(spec.clone()));
         }
-        let kind = self.task.unwrap_or(TaskKind::Push);
+        let kind = self.kind();
         let twin = SimParams::so101_with(kind.prop())?;
         let task = Task::new(kind, twin.object.rest_height_m());
         Ok(World::Arm { model: Box::new(ArmModel::so101()?), twin: Box::new(twin), task: Box::new(task) })

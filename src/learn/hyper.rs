@@ -168,8 +168,8 @@ impl Hyper {
     /// These hyper-parameters with the values that `changes` has, in the TOML form, checked.
     ///
     /// ```
-    /// use hindsight::{learn::presets, task::TaskKind};
-    /// let slide = presets::hyper(Some(TaskKind::Slide));
+    /// use hindsight::{learn::presets::Preset, task::TaskKind};
+    /// let slide = Preset::of_task(TaskKind::Slide).hyper;
     /// let longer = slide.changed("imitate_from = 0.5")?;
     /// assert_eq!((longer.imitate_from, longer.goal_zoom), (0.5, slide.goal_zoom));
     /// # Ok::<(), hindsight::learn::HyperError>(())

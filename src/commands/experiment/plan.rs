@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 use hindsight::env::ChildSpec;
 use hindsight::env::varied::{Goals, Reward};
-use hindsight::learn::{Hyper, presets};
+use hindsight::learn::Hyper;
 use hindsight::task::TaskKind;
 use serde::Deserialize;
 use toml::Table;
@@ -93,7 +93,8 @@ impl Plan {
         if file.seeds.is_empty() || file.env_steps == 0 || file.episodes == 0 {
             bail!("seeds, env-steps and episodes: expected at least one of each");
         }
-        let common = presets::hyper(file.task).changed(&file.hyper.to_string())?;
+        let world = WorldArgs { task: file.task, env };
+        let common = world.preset().hyper.changed(&file.hyper.to_string())?;
         let variant = |variant: VariantFile| {
             let changed = common.changed(&variant.hyper.to_string());
             let hyper = changed.with_context(|| format!("variant {}", variant.name))?;
@@ -116,7 +117,7 @@ impl Plan {
         }
         Ok(Self {
             title: file.title,
-            world: WorldArgs { task: file.task, env },
+            world,
             seeds: file.seeds,
             env_steps: file.env_steps,
             episodes: file.episodes,
@@ -133,6 +134,7 @@ fn is_file_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hindsight::learn::presets::Preset;
     use hindsight::learn::{Relabel, Strategy};
 
     const TEXT: &str = r#"
@@ -160,7 +162,7 @@ mod tests {
     fn a_variant_has_the_presets_then_the_experiments_then_its_own_hyper_parameters() {
         let plan = Plan::from_toml(TEXT).unwrap();
         let [plain, last] = &plan.variants[..] else { panic!("{plan:?}") };
-        assert_eq!(plain.hyper.hidden, presets::hyper(Some(TaskKind::Push)).hidden);
+        assert_eq!(plain.hyper.hidden, Preset::of_task(TaskKind::Push).hyper.hidden);
         assert_eq!((plain.hyper.moved_weight, plain.hyper.relabel), (1.0, Relabel::NONE));
         assert_eq!((plain.goals, plain.reward), (Goals::Many, Reward::Sparse));
         assert_eq!(last.hyper.relabel, Relabel { strategy: Strategy::Final, k: 8 });
