@@ -49,11 +49,13 @@ impl Preset {
     /// Of somebody else's environment: the Fetch tasks of gymnasium-robotics by their names, whatever their version;
     /// any other is taken to be as hard as FetchPush.
     pub fn of_env(env: &ChildSpec) -> Self {
-        let name = match env {
-            ChildSpec::Gymnasium(id) => id.split_once("-v").map_or(id.as_str(), |(name, _)| name),
+        let id = match env {
+            ChildSpec::Gymnasium(id) => id.as_str(),
             ChildSpec::Exec(_) => "",
         };
-        match name {
+        // The module that registers it may stand before it.
+        let id = id.rsplit_once(':').map_or(id, |(_, id)| id);
+        match id.split_once("-v").map_or(id, |(name, _)| name) {
             "FetchReach" => Self::of_task(TaskKind::Reach),
             "FetchPush" => Self { env_steps: 400_000, hyper: seeing_contact() },
             "FetchSlide" => {
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn the_fetch_tasks_are_told_by_their_names() {
         let of = |id| Preset::of_env(&gymnasium(id));
-        assert_eq!(of("FetchPush-v4"), of("FetchPush-v2"));
+        assert_eq!(of("FetchPush-v4"), of("gymnasium_robotics:FetchPush-v2"));
         assert_ne!(of("FetchPush-v4").hyper, of("FetchPushDense-v4").hyper);
         assert_eq!(of("FetchPushDense-v4"), Preset::of_env(&ChildSpec::Exec("FetchPush-v4".to_owned())));
     }
