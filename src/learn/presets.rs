@@ -81,7 +81,7 @@ fn with_object() -> Hyper {
     Hyper { actor_every: 2, twin_critic: true, steps_per_update: 5.0, ..Hyper::default() }
 }
 
-/// Numbers 6 to 8 of Fetch's observations lead from the gripper to the object, where millimetres decide.
+/// Numbers 6 to 8 of Fetch's observations lead from the gripper to the object.
 fn seeing_contact() -> Hyper {
     Hyper { zoomed_columns: vec![6, 7, 8], ..with_object() }
 }
