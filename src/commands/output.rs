@@ -16,6 +16,12 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// A bar with rate and time left, on stderr; where that is not a terminal, a line of it every 30 s.
 #[must_use]
 pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
+    progress_from(label, 0, length)
+}
+
+/// [`progress`] of work of which `done` was done before: its rate is that of the rest.
+#[must_use]
+pub(crate) fn progress_from(label: &str, done: u64, length: u64) -> ProgressBar {
     let terminal = std::io::stderr().is_terminal();
     let (target, what) = match terminal {
         true => (ProgressDrawTarget::stderr(), "{prefix:14} {wide_bar}"),
@@ -29,6 +35,10 @@ pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
         bar.set_style(style.with_key("rate", rate_of));
     }
     bar.set_prefix(label.to_owned());
+    // Seen before the clock is set anew, and before the ticker, which would see it late.
+    bar.set_position(done);
+    bar.tick();
+    bar.reset_eta();
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -59,4 +69,16 @@ pub(crate) fn finish(common: &Common, report: &serde_json::Value) {
 #[must_use]
 pub(crate) fn percent(rate: f64, interval: [f64; 2]) -> String {
     format!("{:5.1} %  [{:.1}, {:.1}]", 100.0 * rate, 100.0 * interval[0], 100.0 * interval[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_before_counts_as_progress_and_not_as_speed() {
+        let bar = progress_from("dig", 1_000_000, 2_000_000);
+        assert_eq!(bar.position(), 1_000_000);
+        assert!(bar.per_sec() < 1.0, "{}/s", bar.per_sec());
+    }
 }

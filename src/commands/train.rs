@@ -131,13 +131,14 @@ impl Train {
             "what": self.world.name(), "seed": common.seed, "env_steps": budget.env_steps, "minutes": self.minutes,
             "target": self.target, "hyper": toml::to_string(&hyper)?,
         });
-        let bar = output::progress(&format!("train {}", self.world.name()), budget.env_steps.unwrap_or(0));
         let mut judges = Judges(world.envs(8)?);
         let glance_every = budget.env_steps.unwrap_or(0).div_ceil(20).max(1);
         let (mut trainer, mut log) = match self.resume {
             true => self.restore(world.envs(ENVS)?, settings)?,
             false => (Trainer::new(hyper, world.envs(ENVS)?, common.seed)?, Log::new(settings)),
         };
+        let label = format!("train {}", self.world.name());
+        let bar = output::progress_from(&label, trainer.agent().env_steps(), budget.env_steps.unwrap_or(0));
         let mut failure = None;
         let mut saved = Instant::now();
         let progress = trainer.run(budget, |progress, trainer| {

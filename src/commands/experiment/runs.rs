@@ -80,8 +80,9 @@ pub(super) fn run(plan: &Plan, folder: &Path, jobs: usize) -> Result<Results> {
         *lock(slot) = stored(plan, variant, *seed, file)?;
     }
 
-    let bar = output::progress("experiment", plan.env_steps * tasks.len() as u64);
-    bar.set_position(plan.env_steps * slots.iter().filter(|slot| lock(slot).is_some()).count() as u64);
+    let [done, all] = [slots.iter().filter(|slot| lock(slot).is_some()).count(), tasks.len()]
+        .map(|trainings| plan.env_steps * trainings as u64);
+    let bar = output::progress_from("experiment", done, all);
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     let work = || -> Result<()> {
