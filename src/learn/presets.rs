@@ -65,7 +65,7 @@ impl Preset {
                     final_exploration_share: 0.1,
                     ..seeing_contact()
                 };
-                Self { env_steps: 1_000_000, hyper }
+                Self { env_steps: 1_600_000, hyper }
             }
             "FetchPickAndPlace" => {
                 let hyper = Hyper { lifted_share: 0.2, curriculum_share: 0.5, ..with_object() };
