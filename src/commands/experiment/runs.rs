@@ -80,9 +80,8 @@ pub(super) fn run(plan: &Plan, folder: &Path, jobs: usize) -> Result<Results> {
         *lock(slot) = stored(plan, variant, *seed, file)?;
     }
 
-    let [done, all] = [slots.iter().filter(|slot| lock(slot).is_some()).count(), tasks.len()]
-        .map(|trainings| plan.env_steps * trainings as u64);
-    let bar = output::progress_from("experiment", done, all);
+    let trained = slots.iter().filter(|slot| lock(slot).is_some()).count();
+    let bar = output::progress_from("experiment", plan.env_steps * trained as u64, plan.env_steps * tasks.len() as u64);
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     let work = || -> Result<()> {
